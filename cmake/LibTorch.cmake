@@ -1,0 +1,37 @@
+# LibTorch without its own CMake files (those of the wheel pull in CUDA and protobuf targets): headers,
+# libtorch_cpu and libc10, and nothing else. TRIREME_LIBTORCH points at another LibTorch.
+set(_root ${TRIREME_LIBTORCH})
+if(NOT _root)
+  set(_root ${CMAKE_SOURCE_DIR}/.deps/libtorch/torch)
+endif()
+get_filename_component(_root ${_root} ABSOLUTE)
+foreach(_file include/torch/csrc/api/include/torch/torch.h lib/libtorch_cpu.so lib/libc10.so)
+  if(NOT EXISTS ${_root}/${_file})
+    message(FATAL_ERROR "No LibTorch in ${_root} (${_file} is missing). Run tools/setup.sh, or give -DTRIREME_LIBTORCH=DIR.")
+  endif()
+endforeach()
+set(TRIREME_LIBTORCH_ROOT ${_root})
+find_package(OpenMP REQUIRED COMPONENTS CXX)
+
+add_library(trireme_libtorch INTERFACE)
+target_include_directories(trireme_libtorch SYSTEM INTERFACE
+  ${_root}/include ${_root}/include/torch/csrc/api/include)
+target_compile_definitions(trireme_libtorch INTERFACE USE_DISTRIBUTED USE_C10D_GLOO FMT_HEADER_ONLY)
+target_compile_options(trireme_libtorch INTERFACE -fopenmp)  # at::parallel_for is serial without it
+# The wheel's own libgomp, so that one OpenMP runtime is mapped.
+file(GLOB _gomp ${_root}/lib/libgomp*.so*)
+if(NOT _gomp)
+  set(_gomp OpenMP::OpenMP_CXX)
+endif()
+target_link_libraries(trireme_libtorch INTERFACE
+  -Wl,--no-as-needed ${_root}/lib/libtorch_cpu.so ${_root}/lib/libc10.so ${_gomp} -Wl,--as-needed)
+target_link_options(trireme_libtorch INTERFACE
+  -Wl,--disable-new-dtags -Wl,--allow-shlib-undefined -Wl,-rpath,${_root}/lib)
+
+# The precompiled header: one for all targets that use LibTorch.
+file(WRITE ${CMAKE_BINARY_DIR}/pch.cc.in "// carries the precompiled header\n")
+configure_file(${CMAKE_BINARY_DIR}/pch.cc.in ${CMAKE_BINARY_DIR}/pch.cc COPYONLY)
+add_library(trireme_pch OBJECT ${CMAKE_BINARY_DIR}/pch.cc)
+target_link_libraries(trireme_pch PUBLIC trireme_libtorch nlohmann_json::nlohmann_json Threads::Threads)
+target_precompile_headers(trireme_pch PRIVATE <torch/torch.h> <nlohmann/json.hpp> <string> <vector> <memory>
+  <map> <unordered_map> <functional> <optional> <span> <algorithm> <filesystem>)

@@ -1,0 +1,31 @@
+#include "trireme/kernels/seq_info.h"
+
+#include <torch/torch.h>
+
+#include <algorithm>
+
+#include "trireme/base/error.h"
+
+namespace trireme::kernels {
+
+SeqInfo SeqInfo::self(std::span<const int32_t> lengths) {
+  SeqInfo seq;
+  seq.cu_q_host.reserve(lengths.size() + 1);
+  seq.cu_q_host.push_back(0);
+  for (int32_t length : lengths) {
+    if (length < 1)
+      throw input_error("a packed sequence of ", length,
+                        " tokens; every sequence has at least one");
+    seq.cu_q_host.push_back(seq.cu_q_host.back() + length);
+    seq.max_q = std::max(seq.max_q, length);
+  }
+  seq.cu_k_host = seq.cu_q_host;
+  seq.q_start_host.assign(lengths.size(), 0);
+  seq.max_k = seq.max_q;
+  seq.cu_q = torch::tensor(seq.cu_q_host, torch::kInt32);
+  seq.cu_k = seq.cu_q;
+  seq.q_start = torch::zeros({static_cast<int64_t>(lengths.size())}, torch::kInt32);
+  return seq;
+}
+
+}  // namespace trireme::kernels

@@ -1,0 +1,23 @@
+// What a block needs besides its input: where the sequences are, the dropout key, who watches
+// units.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+
+#include "trireme/kernels/dropout.h"
+#include "trireme/kernels/seq_info.h"
+
+namespace trireme::nn {
+
+class UnitHooks;
+
+struct Context {
+  const kernels::SeqInfo* seq = nullptr;
+  kernels::DropoutKey dropout;  // which draws: (seed, step) and each row's (sample, position)
+  bool training = false;        // dropout on
+  UnitHooks* hooks = nullptr;   // never owned; null: nobody watches
+};
+
+}  // namespace trireme::nn

@@ -1,0 +1,109 @@
+// Parameters. A layer owns Params; an engine (trireme/parallel) gives them storage and takes their
+// gradients.
+//
+// Invariants
+//  - value is in the compute dtype; main_grad is fp32, of value's shape, and a view in the engine's
+//  flat bucket.
+//  - A layer's backward adds its gradient straight into main_grad (autograd sees none) and then
+//  calls ready(), once a
+//    use. After `uses` calls in a micro-batch the sink hears of it: the only trigger of
+//    communication.
+//  - A Param without main_grad is frozen (or the model only infers): backward skips its gradient
+//  and calls nothing.
+//  - Params stay where they are made: modules are not copied or moved, engines keep pointers.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace trireme::nn {
+
+// A named run of rows (dim 0) of a Param: query, key and value in one fused product, each with its
+// own name in Hugging Face's files. An unfused Param is one part of all its rows.
+struct Part {
+  std::string name;  // Hugging Face's name, e.g. bert.encoder.layer.0.attention.self.query.weight
+  int64_t rows = 0;
+};
+
+// How tensor parallel cuts a Param. (Only kReplicated is used so far; the spec is complete so that
+// files and checkpoints need not change when shards come.)
+enum class TpKind { kReplicated, kReplicatedPartialGrad, kShard };
+
+enum class InitKind { kZeros, kOnes, kNormal };
+
+struct ParamSpec {
+  std::string name;            // unique in the model; equal to parts[0].name when there is one part
+  std::vector<int64_t> shape;  // global shape
+  std::vector<Part> parts;     // rows in order; sum of rows = shape[0]; never empty
+  std::vector<std::string> aliases;  // further names of the same tensor in files (ties)
+  TpKind tp = TpKind::kReplicated;
+  int tp_dim = 0;           // for kShard; each part is cut on its own
+  std::vector<int> stages;  // pipeline stages that hold a copy; empty: the stage of its unit
+  bool decay = true;        // weight decay group (off for biases and norms)
+  double lr_scale = 1.0;
+  InitKind init = InitKind::kNormal;
+  double init_std = 0.02;
+
+  int64_t numel() const;
+};
+
+class Param;
+
+// Who hears that a Param's gradient of this micro-batch is complete.
+class GradSink {
+ public:
+  virtual ~GradSink() = default;
+  virtual void param_ready(Param& param) = 0;
+};
+
+class Param {
+ public:
+  explicit Param(ParamSpec spec) : spec(std::move(spec)) {}
+  Param(const Param&) = delete;
+  Param& operator=(const Param&) = delete;
+
+  ParamSpec spec;
+  at::Tensor value;      // [spec.shape], compute dtype; undefined until storage is given
+  at::Tensor main_grad;  // [spec.shape], fp32; undefined: frozen, or inference
+  int uses = 1;          // calls of ready() that complete a micro-batch (a tied weight has 2)
+  GradSink* sink = nullptr;
+
+  bool wants_grad() const { return main_grad.defined(); }
+  // One use's gradient is in main_grad. Called by layers' backward, at once or from a queued
+  // weight-gradient action.
+  void ready();
+  // Forgets a micro-batch that ended early (an error in backward).
+  void reset_ready() { ready_calls_ = 0; }
+
+ private:
+  int ready_calls_ = 0;
+};
+
+// The part's rows of a tensor of the Param's shape (value, main_grad, an optimiser moment): a view.
+struct PartView {
+  const Part* part;
+  int64_t row_begin;  // first row in the Param
+  at::Tensor view;
+};
+std::vector<PartView> part_views(const Param& param, const at::Tensor& whole);
+
+// The Params that an engine handles together: a transformer block, the embedding, a head.
+struct UnitParams {
+  std::string name;
+  std::vector<Param*> params;
+};
+
+// Gives every Param a tensor of its own in `dtype`, zero-filled: inference and tests. Training
+// engines use buckets.
+void allocate_values(const std::vector<UnitParams>& units, at::ScalarType dtype);
+// The same with main_grad (zero), for tests without an engine.
+void allocate_grads(const std::vector<UnitParams>& units);
+
+// Initial values by (seed, part name, element's index in the part) alone: every layout starts from
+// the same bits. `whole` has the Param's shape (fp32 master or value).
+void init_param(const Param& param, uint64_t seed, at::Tensor whole);
+
+}  // namespace trireme::nn
