@@ -1,4 +1,5 @@
-// Errors for people (one line: what, where, what to do), and cat(), the way messages are put together.
+// Errors for people (one line: what, where, what to do), and cat(), the way messages are put
+// together.
 //
 //   throw input_error(path, ":", line, ": unknown key '", key, "'; did you mean '", nearest, "'?");
 //
