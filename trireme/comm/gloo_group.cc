@@ -1,0 +1,417 @@
+#include "trireme/comm/gloo_group.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+#include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
+
+#include "trireme/base/error.h"
+#include "trireme/comm/foreign_error.h"
+#include "trireme/comm/liveness.h"
+
+namespace trireme::comm {
+
+class GlooTransport {
+ public:
+  explicit GlooTransport(const std::string& address)
+      : device(c10d::ProcessGroupGloo::createDeviceForHostname(address)) {}
+  std::shared_ptr<gloo::transport::Device> device;
+};
+
+std::shared_ptr<GlooTransport> make_gloo_transport(const std::string& local_address) {
+  try {
+    return std::make_shared<GlooTransport>(local_address);
+  } catch (const std::exception& e) {
+    throw input_error("Gloo cannot use the local address ", local_address,
+                      "; choose another with comm.interface (", first_line(e.what()), ")");
+  }
+}
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using c10d::ProcessGroupGloo;
+using Millis = std::chrono::milliseconds;
+
+// Gloo's own deadline is a little after ours, which names the culprit.
+constexpr Millis kGlooGrace{5000};
+// How long a broken connection waits for the news of who broke it.
+constexpr Millis kNewsTime{1000};
+// How long a waiting operation goes without looking at the failure board.
+constexpr Millis kLookTime{20};
+
+// What all operations of a group share; outlives the group while operations are held.
+struct Shared {
+  std::shared_ptr<Liveness> liveness;
+  std::vector<int> ranks;
+  Millis timeout;
+  std::atomic<bool> broken = false;  // an operation was given up: Gloo may still be in it
+
+  // Throws the run_error for a failure of `operation`.
+  [[noreturn]] void fail(const Failure& failure, const Operation& operation) {
+    broken = true;
+    throw run_error(describe(failure, liveness->peers(), liveness->rank(), &operation));
+  }
+  [[noreturn]] void fail_deadline(const Operation& operation) {
+    Failure failure = liveness->find_out(operation, ranks);
+    failure.reason +=
+        cat("; deadline of ", static_cast<double>(timeout.count()) / 1000, " s (comm.timeout_s)");
+    fail(failure, operation);
+  }
+  // A connection broke: the liveness ring knows in a moment which rank it was.
+  [[noreturn]] void fail_broken(const Operation& operation) {
+    if (const auto failure = liveness->board().wait_for(kNewsTime)) {
+      fail(*failure, operation);
+    }
+    fail(liveness->find_out(operation, ranks), operation);
+  }
+  void check_alive(const Operation& operation) {
+    if (const auto failure = liveness->board().get()) {
+      fail(*failure, operation);
+    }
+  }
+};
+
+// The part of an operation that Gloo's thread touches.
+struct Completion {
+  std::mutex mutex;
+  std::condition_variable changed;
+  bool done = false;
+  bool failed = false;
+};
+
+class GlooWork : public Work {
+ public:
+  GlooWork(std::shared_ptr<Shared> shared, Operation operation, std::function<void()> finish)
+      : shared_(std::move(shared)),
+        operation_(std::move(operation)),
+        finish_(std::move(finish)),
+        deadline_(Clock::now() + shared_->timeout) {}
+
+  void wait() override {
+    if (finished_) {
+      return;
+    }
+    wait_for_gloo();
+    const at::NoGradGuard no_grad;
+    finish_();
+    finish_ = nullptr;  // lets the staging copy go
+    finished_ = true;
+    shared_->liveness->operations().end(operation_);
+  }
+
+ protected:
+  virtual void wait_for_gloo() = 0;
+
+  std::shared_ptr<Shared> shared_;
+  Operation operation_;
+  std::function<void()> finish_;
+  Clock::time_point deadline_;
+  bool finished_ = false;
+};
+
+class CollectiveWork : public GlooWork {
+ public:
+  CollectiveWork(std::shared_ptr<Shared> shared, Operation operation, std::function<void()> finish,
+                 c10d::Work& gloo)
+      : GlooWork(std::move(shared), std::move(operation), std::move(finish)) {
+    gloo.getFuture()->addCallback([completion = completion_](c10::ivalue::Future& future) {
+      {
+        const std::lock_guard lock(completion->mutex);
+        completion->done = true;
+        completion->failed = future.hasError();
+      }
+      completion->changed.notify_all();
+    });
+  }
+
+  bool done() override {
+    const std::lock_guard lock(completion_->mutex);
+    return completion_->done && !completion_->failed;
+  }
+
+ protected:
+  void wait_for_gloo() override {
+    std::unique_lock lock(completion_->mutex);
+    while (!completion_->done) {
+      if (const auto failure = shared_->liveness->board().get()) {
+        shared_->fail(*failure, operation_);
+      }
+      const auto now = Clock::now();
+      if (now >= deadline_) {
+        lock.unlock();
+        shared_->fail_deadline(operation_);
+      }
+      completion_->changed.wait_until(lock, std::min(deadline_, now + kLookTime));
+    }
+    if (completion_->failed) {
+      lock.unlock();
+      shared_->fail_broken(operation_);
+    }
+  }
+
+ private:
+  std::shared_ptr<Completion> completion_ = std::make_shared<Completion>();
+};
+
+// Gloo's send and recv have no future; they can be aborted.
+class PointToPointWork : public GlooWork {
+ public:
+  PointToPointWork(std::shared_ptr<Shared> shared, Operation operation,
+                   std::function<void()> finish, c10::intrusive_ptr<c10d::Work> gloo)
+      : GlooWork(std::move(shared), std::move(operation), std::move(finish)),
+        gloo_(std::move(gloo)) {}
+
+  bool done() override { return finished_; }
+
+ protected:
+  void wait_for_gloo() override {
+    FailureBoard& board = shared_->liveness->board();
+    const int id = board.subscribe([gloo = gloo_] { gloo->abort(); });
+    bool arrived = false;
+    try {
+      const auto left = std::chrono::duration_cast<Millis>(deadline_ - Clock::now());
+      arrived = gloo_->wait(std::max(left, Millis(1)));
+    } catch (const std::exception&) {
+      arrived = false;  // a broken connection or the deadline
+    }
+    board.unsubscribe(id);
+    if (arrived) {
+      return;
+    }
+    shared_->check_alive(operation_);
+    if (Clock::now() >= deadline_) {
+      shared_->fail_deadline(operation_);
+    }
+    shared_->fail_broken(operation_);
+  }
+
+ private:
+  c10::intrusive_ptr<c10d::Work> gloo_;
+};
+
+c10d::ReduceOp gloo_op(ReduceOp op) {
+  switch (op) {
+    case ReduceOp::kMin:
+      return c10d::ReduceOp::MIN;
+    case ReduceOp::kMax:
+      return c10d::ReduceOp::MAX;
+    default:
+      return c10d::ReduceOp::SUM;
+  }
+}
+
+// The operation's own contiguous copy; as bytes when the values do not matter to it.
+at::Tensor stage(const at::Tensor& tensor) {
+  return at::empty(tensor.sizes(), tensor.options().requires_grad(false).memory_format(
+                                       at::MemoryFormat::Contiguous))
+      .copy_(tensor);
+}
+at::Tensor stage_empty(const at::Tensor& tensor) {
+  return at::empty(tensor.sizes(), tensor.options().requires_grad(false).memory_format(
+                                       at::MemoryFormat::Contiguous));
+}
+at::Tensor bytes_of(const at::Tensor& staged) {
+  return staged.view({-1}).view(at::kByte);
+}
+
+class GlooGroup : public Group {
+ public:
+  GlooGroup(const GlooGroupOptions& options, std::shared_ptr<GlooTransport> transport,
+            std::shared_ptr<Liveness> liveness)
+      : name_(options.name), shared_(std::make_shared<Shared>()), transport_(std::move(transport)) {
+    shared_->liveness = std::move(liveness);
+    shared_->ranks = options.ranks;
+    shared_->timeout = Millis(static_cast<int64_t>(options.timeout_s * 1000));
+    const auto me =
+        std::find(options.ranks.begin(), options.ranks.end(), shared_->liveness->rank());
+    if (me == options.ranks.end()) {
+      throw run_error("rank ", shared_->liveness->rank(), " makes the group '", name_,
+                      "' but is not in it");
+    }
+    rank_ = static_cast<int>(me - options.ranks.begin());
+    auto gloo = ProcessGroupGloo::Options::create(shared_->timeout + kGlooGrace);
+    gloo->devices.push_back(transport_->device);
+    gloo->threads = 2;
+    const Operation connecting =
+        shared_->liveness->operations().begin({name_ + " (connecting)", "connect", "start"});
+    try {
+      gloo_ = c10::make_intrusive<ProcessGroupGloo>(options.store, rank_, size(), gloo);
+    } catch (const std::exception&) {
+      shared_->fail_broken(connecting);
+    }
+    shared_->liveness->operations().end(connecting);
+  }
+
+  // Gloo cannot give an operation up, and its destructor waits for those that it has: after a
+  // failure that is left to a thread of its own, which ends when the peers have closed their
+  // connections or with the process.
+  ~GlooGroup() override {
+    if (shared_->broken || shared_->liveness->board().get()) {
+      std::thread([gloo = std::move(gloo_), transport = transport_]() mutable {
+        gloo.reset();
+      }).detach();
+    }
+  }
+
+  int rank() const override { return rank_; }
+  int size() const override { return static_cast<int>(shared_->ranks.size()); }
+
+  WorkPtr all_reduce(at::Tensor buffer, ReduceOp op, std::string_view tag) override {
+    const Operation operation = begin("all_reduce", tag, buffer);
+    check_average(op, buffer, operation);
+    const at::NoGradGuard no_grad;
+    at::Tensor staged = stage(buffer);
+    std::vector<at::Tensor> tensors{staged.view({-1})};
+    c10d::AllreduceOptions options;
+    options.reduceOp = gloo_op(op);
+    return start(
+        operation, [&] { return gloo_->allreduce(tensors, options); },
+        [=, size = size()] { buffer.copy_(op == ReduceOp::kAvg ? staged.div_(size) : staged); });
+  }
+
+  WorkPtr broadcast(at::Tensor buffer, int root, std::string_view tag) override {
+    const Operation operation = begin("broadcast", tag, buffer);
+    check_rank(root, operation);
+    const at::NoGradGuard no_grad;
+    const bool mine = root == rank_;
+    at::Tensor staged = mine ? stage(buffer) : stage_empty(buffer);
+    std::vector<at::Tensor> tensors{bytes_of(staged)};
+    c10d::BroadcastOptions options;
+    options.rootRank = root;
+    return start(
+        operation, [&] { return gloo_->broadcast(tensors, options); },
+        [=] {
+          if (!mine) {
+            buffer.copy_(staged);
+          }
+        });
+  }
+
+  WorkPtr all_gather(at::Tensor out, at::Tensor in, std::string_view tag) override {
+    const Operation operation = begin("all_gather", tag, out);
+    check_sizes(out, in, operation);
+    const at::NoGradGuard no_grad;
+    at::Tensor staged_in = stage(in);
+    at::Tensor staged = stage_empty(out);
+    at::Tensor in_bytes = bytes_of(staged_in);
+    at::Tensor out_bytes = bytes_of(staged);
+    return start(
+        operation, [&] { return gloo_->_allgather_base(out_bytes, in_bytes); },
+        [=] { out.copy_(staged); });
+  }
+
+  WorkPtr reduce_scatter(at::Tensor out, at::Tensor in, ReduceOp op,
+                         std::string_view tag) override {
+    const Operation operation = begin("reduce_scatter", tag, in);
+    check_average(op, in, operation);
+    check_sizes(in, out, operation);
+    const at::NoGradGuard no_grad;
+    at::Tensor staged_in = stage(in).view({-1});
+    at::Tensor staged = stage_empty(out);
+    at::Tensor flat = staged.view({-1});
+    c10d::ReduceScatterOptions options;
+    options.reduceOp = gloo_op(op);
+    return start(
+        operation, [&] { return gloo_->_reduce_scatter_base(flat, staged_in, options); },
+        [=, size = size()] { out.copy_(op == ReduceOp::kAvg ? staged.div_(size) : staged); });
+  }
+
+  WorkPtr send(at::Tensor buffer, int peer, std::string_view tag) override {
+    const Operation operation = begin("send", tag, buffer, peer);
+    const at::NoGradGuard no_grad;
+    at::Tensor staged = stage(buffer);
+    std::vector<at::Tensor> tensors{bytes_of(staged)};
+    auto gloo = launch(operation, [&] { return gloo_->send(tensors, peer, 0); });
+    return std::make_shared<PointToPointWork>(
+        shared_, operation, [staged] {}, std::move(gloo));
+  }
+
+  WorkPtr recv(at::Tensor buffer, int peer, std::string_view tag) override {
+    const Operation operation = begin("recv", tag, buffer, peer);
+    const at::NoGradGuard no_grad;
+    at::Tensor staged = stage_empty(buffer);
+    std::vector<at::Tensor> tensors{bytes_of(staged)};
+    auto gloo = launch(operation, [&] { return gloo_->recv(tensors, peer, 0); });
+    return std::make_shared<PointToPointWork>(
+        shared_, operation, [=] { buffer.copy_(staged); }, std::move(gloo));
+  }
+
+  void barrier(std::string_view tag) override {
+    const Operation operation = begin("barrier", tag, at::Tensor());
+    start(
+        operation, [&] { return gloo_->barrier(); }, [] {})
+        ->wait();
+  }
+
+ private:
+  Operation begin(const char* kind, std::string_view tag, const at::Tensor& tensor, int peer = -1) {
+    Operation operation{name_, kind, std::string(tag)};
+    if (tensor.defined()) {
+      operation.bytes = static_cast<int64_t>(tensor.nbytes());
+      operation.dtype = c10::toString(tensor.scalar_type());
+    }
+    if (peer >= 0) {
+      check_rank(peer, operation);
+      operation.peer = shared_->ranks[static_cast<size_t>(peer)];
+    }
+    return shared_->liveness->operations().begin(operation);
+  }
+
+  template <class Call>
+  c10::intrusive_ptr<c10d::Work> launch(const Operation& operation, const Call& call) {
+    shared_->check_alive(operation);
+    try {
+      return call();
+    } catch (const std::exception& e) {
+      if (shared_->liveness->board().wait_for(kNewsTime)) {
+        shared_->check_alive(operation);
+      }
+      throw run_error(operation.name(), ": ", first_line(e.what()));
+    }
+  }
+
+  template <class Call>
+  WorkPtr start(const Operation& operation, const Call& call, std::function<void()> finish) {
+    auto gloo = launch(operation, call);
+    return std::make_shared<CollectiveWork>(shared_, operation, std::move(finish), *gloo);
+  }
+
+  void check_rank(int rank, const Operation& operation) const {
+    if (rank < 0 || rank >= size()) {
+      throw run_error(operation.name(), ": there is no rank ", rank, " in a group of ", size());
+    }
+  }
+  void check_sizes(const at::Tensor& whole, const at::Tensor& part,
+                   const Operation& operation) const {
+    if (whole.numel() != part.numel() * size() || whole.scalar_type() != part.scalar_type()) {
+      throw run_error(operation.name(), ": ", size(), " parts of ", part.numel(), " ",
+                      c10::toString(part.scalar_type()), " do not make ", whole.numel(), " ",
+                      c10::toString(whole.scalar_type()));
+    }
+  }
+  static void check_average(ReduceOp op, const at::Tensor& tensor, const Operation& operation) {
+    if (op == ReduceOp::kAvg && !tensor.is_floating_point()) {
+      throw run_error(operation.name(), ": an average of integers; use kSum");
+    }
+  }
+
+  std::string name_;
+  std::shared_ptr<Shared> shared_;
+  std::shared_ptr<GlooTransport> transport_;
+  c10::intrusive_ptr<ProcessGroupGloo> gloo_;
+  int rank_ = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<Group> make_gloo_group(const GlooGroupOptions& options,
+                                       std::shared_ptr<GlooTransport> transport,
+                                       std::shared_ptr<Liveness> liveness) {
+  return std::make_unique<GlooGroup>(options, std::move(transport), std::move(liveness));
+}
+
+}  // namespace trireme::comm

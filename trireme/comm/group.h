@@ -1,0 +1,73 @@
+// A set of ranks that communicate: the one interface that everything above comm/ uses.
+//
+//   group.all_reduce(bucket, ReduceOp::kSum, "grads/3")->wait();
+//
+// Invariants
+// - Every rank of the group makes the same collective calls in the same order, with the same sizes
+// and dtypes, from
+//   one thread at a time.
+// - A buffer belongs to the operation from the call until wait() returns: do not read, write or
+// resize it between.
+//   Results are in place only when wait() has returned. A Work that is dropped without wait() never
+//   touches its buffer.
+// - Every operation has a deadline (WorldOptions::timeout_s, from the call). When a peer dies, is
+// stuck or leaves,
+//   wait() throws run_error with its rank, host, pid and the operation, on every surviving rank;
+//   the group is of no use afterwards, and any further operation throws the same error.
+// - Results of reductions are bitwise equal on all ranks and do not depend on timing.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace trireme::comm {
+
+enum class ReduceOp { kSum, kAvg, kMin, kMax };
+
+// An operation under way.
+class Work {
+ public:
+  virtual ~Work() = default;
+  // Returns when the result is in its buffer. Throws run_error (deadline, dead peer). May be called
+  // again.
+  virtual void wait() = 0;
+  // True: wait() will not block. Point-to-point operations may say false until waited for.
+  virtual bool done() = 0;
+};
+
+using WorkPtr = std::shared_ptr<Work>;
+
+class Group {
+ public:
+  virtual ~Group() = default;
+
+  // This rank's index in the group, and how many ranks it has.
+  virtual int rank() const = 0;
+  virtual int size() const = 0;
+
+  // `tag` says what the operation is for, in errors and traces ("loss", "grads/3"); it does no
+  // matching. Tensors: any shape; float32, float64, bfloat16, int32 and int64 for reductions (kAvg:
+  // floating point only), any dtype otherwise.
+  virtual WorkPtr all_reduce(at::Tensor buffer, ReduceOp op, std::string_view tag) = 0;
+  // Rank `root`'s values to everyone.
+  virtual WorkPtr broadcast(at::Tensor buffer, int root, std::string_view tag) = 0;
+  // out: size() x in.numel() values, in rank order.
+  virtual WorkPtr all_gather(at::Tensor out, at::Tensor in, std::string_view tag) = 0;
+  // in: size() x out.numel() values; rank r gets the reduction of everyone's r-th part.
+  virtual WorkPtr reduce_scatter(at::Tensor out, at::Tensor in, ReduceOp op,
+                                 std::string_view tag) = 0;
+  // From one rank to another; between two ranks, messages match in the order of the calls.
+  virtual WorkPtr send(at::Tensor buffer, int peer, std::string_view tag) = 0;
+  virtual WorkPtr recv(at::Tensor buffer, int peer, std::string_view tag) = 0;
+  // Returns when every rank has called it.
+  virtual void barrier(std::string_view tag) = 0;
+
+  // Everyone's bytes, of any lengths, in rank order. For small messages (configuration, reports).
+  std::vector<std::string> all_gather_bytes(const std::string& mine, std::string_view tag);
+};
+
+}  // namespace trireme::comm

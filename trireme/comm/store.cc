@@ -1,0 +1,148 @@
+#include "trireme/comm/store.h"
+
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <cstdio>
+#include <filesystem>
+#include <thread>
+#include <torch/csrc/distributed/c10d/PrefixStore.hpp>
+#include <torch/csrc/distributed/c10d/TCPStore.hpp>
+
+#include "trireme/base/error.h"
+#include "trireme/comm/foreign_error.h"
+
+namespace trireme::comm {
+namespace {
+
+constexpr std::chrono::milliseconds kLookTime{100};
+
+// What the store shows of the token (FNV-1a, 64 bits).
+std::string digest(const std::string& token) {
+  uint64_t hash = 14695981039346656037ULL;
+  for (const char c : token) {
+    hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211ULL;
+  }
+  char text[17];
+  std::snprintf(text, sizeof(text), "%016llx", static_cast<unsigned long long>(hash));
+  return text;
+}
+
+std::string token_key(const std::string& job) {
+  return "trireme/" + job + "/token";
+}
+
+int64_t open_descriptors() {
+  return std::distance(std::filesystem::directory_iterator("/proc/self/fd"), {});
+}
+
+// In the process of the store: serve as long as there are connections.
+[[noreturn]] void serve(Fd listener, const std::string& address, const std::string& job,
+                        const std::string& token, std::chrono::milliseconds patience) {
+  setsid();
+  prctl(PR_SET_NAME, "trireme-store");
+  for (const int sig : {SIGINT, SIGTERM, SIGHUP, SIGPIPE}) {
+    std::signal(sig, SIG_IGN);  // it goes when the ranks have gone, not before
+  }
+  // Keeps nothing of the rank open: not its output (a launcher waits for its end), not its sockets.
+  const int null = open("/dev/null", O_RDWR);
+  for (const int fd : {0, 1, 2}) {
+    dup2(null, fd);
+  }
+  constexpr int kListener = 3;
+  dup2(listener.release(), kListener);
+  syscall(SYS_close_range, static_cast<unsigned>(kListener + 1), ~0U, 0U);
+  try {
+    const StoreServer server(Fd(kListener), address, job, token);
+    const int64_t own = open_descriptors();
+    const auto start = std::chrono::steady_clock::now();
+    for (bool seen = false;;) {
+      std::this_thread::sleep_for(kLookTime);
+      const bool clients = open_descriptors() > own;
+      seen = seen || clients;
+      if (!clients && (seen || std::chrono::steady_clock::now() - start > patience)) {
+        _exit(0);
+      }
+    }
+  } catch (const std::exception&) {
+    _exit(1);  // the ranks report that no store answers
+  }
+}
+
+}  // namespace
+
+StoreServer::StoreServer(Fd listener, const std::string& address, const std::string& job,
+                         const std::string& token)
+    : port_(local_port(listener)) {
+  c10d::TCPStoreOptions options;
+  options.port = static_cast<uint16_t>(port_);
+  options.isServer = true;
+  options.waitWorkers = false;
+  options.useLibUV = false;
+  options.masterListenFd = listener.release();
+  store_ = c10::make_intrusive<c10d::TCPStore>(address.empty() ? "localhost" : address, options);
+  store_->set(token_key(job), digest(token));
+}
+
+StoreServer::~StoreServer() = default;
+
+c10d::Store& StoreServer::store() {
+  return *store_;
+}
+
+void fork_store_process(Fd listener, const std::string& address, const std::string& job,
+                        const std::string& token, std::chrono::milliseconds patience) {
+  const pid_t child = fork();
+  if (child < 0) {
+    throw run_error(
+        "cannot start the process of the store: fork failed (process limit? see ulimit -u)");
+  }
+  if (child == 0) {
+    if (fork() == 0) {  // a grandchild: nobody here has to wait for it
+      serve(std::move(listener), address, job, token, patience);
+    }
+    _exit(0);
+  }
+  while (waitpid(child, nullptr, 0) < 0 && errno == EINTR) {
+  }
+}
+
+c10::intrusive_ptr<c10d::Store> connect_store(const RankEnv& env,
+                                              std::chrono::milliseconds timeout) {
+  const std::string where = cat(env.master_addr, ":", env.master_port);
+  c10d::TCPStoreOptions options;
+  options.port = static_cast<uint16_t>(env.master_port);
+  options.waitWorkers = false;
+  options.useLibUV = false;
+  options.timeout = timeout;
+  c10::intrusive_ptr<c10d::Store> store;
+  std::string theirs;
+  try {
+    store = c10::make_intrusive<c10d::TCPStore>(env.master_addr, options);
+    if (env.started_by == "torchrun" && env.rank == 0) {  // its store knows no token of ours
+      store->set(token_key(env.job), digest(env.token));
+    }
+    store->wait({token_key(env.job)}, timeout);
+    theirs = store->get_to_str(token_key(env.job));
+  } catch (const std::exception& e) {
+    throw run_error("no store of this job answers at ", where, " within ",
+                    static_cast<double>(timeout.count()) / 1000,
+                    " s (MASTER_ADDR, MASTER_PORT; the ranks were started by ", env.started_by,
+                    "): ", first_line(e.what()));
+  }
+  if (theirs != digest(env.token)) {
+    throw input_error("the store at ", where, " belongs to another job: TRIREME_JOB_TOKEN ",
+                      env.token.empty() ? "is not set here" : "is not that job's",
+                      "; give all ranks of a job the same token, or choose another MASTER_PORT");
+  }
+  return c10::make_intrusive<c10d::PrefixStore>("trireme/" + env.job + "/" + digest(env.token),
+                                                store);
+}
+
+}  // namespace trireme::comm

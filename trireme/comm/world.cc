@@ -1,0 +1,234 @@
+#include "trireme/comm/world.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <set>
+#include <torch/csrc/distributed/c10d/PrefixStore.hpp>
+#include <torch/csrc/distributed/c10d/Store.hpp>
+
+#include "trireme/base/error.h"
+#include "trireme/comm/gloo_group.h"
+#include "trireme/comm/liveness.h"
+#include "trireme/comm/single_group.h"
+#include "trireme/comm/sockets.h"
+#include "trireme/comm/store.h"
+
+namespace trireme::comm {
+namespace {
+
+using Millis = std::chrono::milliseconds;
+
+Millis to_ms(double seconds) {
+  return Millis(static_cast<int64_t>(seconds * 1000));
+}
+
+std::string host_name() {
+  char name[256] = "unknown";
+  gethostname(name, sizeof(name) - 1);
+  return name;
+}
+
+bool is_loopback(const std::string& address) {
+  return address == "localhost" || address == "::1" || address.starts_with("127.");
+}
+
+void check_options(const WorldOptions& options) {
+  if (options.backend != "gloo" && options.backend != "auto") {
+    throw input_error("comm.backend = '", options.backend,
+                      "': this build has 'gloo' (and 'auto', which takes it)");
+  }
+  if (!(options.timeout_s > 0) || !(options.join_timeout_s > 0)) {
+    throw input_error("comm.timeout_s must be above 0");
+  }
+}
+
+// The local address for data and liveness.
+std::string choose_address(const RankEnv& env, const WorldOptions& options) {
+  if (!options.interface.empty()) {
+    return interface_address(options.interface);
+  }
+  if (!options.bind_address.empty()) {
+    return options.bind_address;
+  }
+  return env.master_addr.empty() ? "127.0.0.1"
+                                 : local_address_towards(env.master_addr, env.master_port);
+}
+
+std::string rank_list(const std::vector<int>& ranks) {
+  constexpr size_t kMaxNamed = 8;
+  std::string text;
+  for (size_t i = 0; i < ranks.size() && i < kMaxNamed; ++i) {
+    text += cat(i == 0 ? "" : ", ", ranks[i]);
+  }
+  return ranks.size() > kMaxNamed ? cat(text, " and ", ranks.size() - kMaxNamed, " more") : text;
+}
+
+// Writes this rank's entry and reads everyone's.
+std::vector<Peer> meet(c10d::Store& store, const RankEnv& env, const Peer& self, Millis timeout) {
+  if (store.add(cat("claim/", env.rank), 1) != 1) {
+    throw input_error("rank ", env.rank,
+                      " has joined already: two processes of this job have RANK=", env.rank);
+  }
+  store.set(cat("peer/", env.rank), to_json(self));
+  std::vector<std::string> keys;
+  for (int r = 0; r < env.size; ++r) {
+    keys.push_back(cat("peer/", r));
+  }
+  try {
+    store.wait(keys, timeout);
+  } catch (const std::exception&) {
+    std::vector<int> missing;
+    try {
+      for (int r = 0; r < env.size; ++r) {
+        if (!store.check({keys[static_cast<size_t>(r)]})) {
+          missing.push_back(r);
+        }
+      }
+    } catch (const std::exception&) {
+      throw run_error("the store at ", env.master_addr, ":", env.master_port,
+                      " has gone while the ranks joined");
+    }
+    if (!missing.empty()) {
+      throw run_error(missing.size(), " of ", env.size, " ranks did not join within ",
+                      static_cast<double>(timeout.count()) / 1000, " s: rank ", rank_list(missing),
+                      "; see their output, or that of the hosts that should run them");
+    }
+  }
+  std::vector<Peer> peers;
+  for (const std::string& key : keys) {
+    peers.push_back(peer_from_json(store.get_to_str(key)));
+  }
+  return peers;
+}
+
+bool share_cores(const Peer& a, const Peer& b) {
+  std::vector<int> both;
+  std::set_intersection(a.cpus.begin(), a.cpus.end(), b.cpus.begin(), b.cpus.end(),
+                        std::back_inserter(both));
+  return a.host == b.host && !both.empty();
+}
+
+int count_threads(const std::vector<Peer>& peers, const Peer& self) {
+  const auto sharers = std::count_if(peers.begin(), peers.end(),
+                                     [&](const Peer& p) { return share_cores(p, self); });
+  const char* omp = std::getenv("OMP_NUM_THREADS");
+  return threads_per_rank(static_cast<int>(self.cpus.size()), cgroup_cpu_limit(),
+                          static_cast<int>(sharers), omp == nullptr ? "" : omp);
+}
+
+// For launchers that do not tell: ranks of one host name are of one host.
+void count_local_ranks(RankEnv& env, const std::vector<Peer>& peers) {
+  const std::string& host = peers[static_cast<size_t>(env.rank)].host;
+  env.local_size = 0;
+  for (const Peer& p : peers) {
+    if (p.host == host) {
+      env.local_rank = p.rank == env.rank ? env.local_size : env.local_rank;
+      ++env.local_size;
+    }
+  }
+  env.local_known = true;
+}
+
+}  // namespace
+
+struct World::Parts {
+  c10::intrusive_ptr<c10d::Store> store;
+  std::shared_ptr<Liveness> liveness;
+  std::shared_ptr<GlooTransport> transport;
+  std::set<std::string> group_names;
+};
+
+World::World() : parts_(std::make_unique<Parts>()) {}
+
+World::~World() {
+  if (parts_->liveness &&
+      (std::uncaught_exceptions() > uncaught_exceptions_ || parts_->liveness->board().get())) {
+    parts_->liveness->leave_failed();
+  }
+}
+
+std::unique_ptr<World> World::from_env(const WorldOptions& options) {
+  return from(parse_rank_env(process_environment()), options);
+}
+
+std::unique_ptr<World> World::single() {
+  return from(RankEnv{}, {});
+}
+
+std::unique_ptr<World> World::from(const RankEnv& env, const WorldOptions& options) {
+  check_options(options);
+  if (env.size == 1) {
+    std::unique_ptr<World> world(new World());
+    world->env_ = env;
+    world->options_ = options;
+    world->peers_ = {{0, host_name(), static_cast<long>(getpid()), "", 0, available_cpus()}};
+    world->threads_ = count_threads(world->peers_, world->peers_[0]);
+    world->world_group_ = make_single_group();
+    return world;
+  }
+  const Millis timeout = to_ms(options.join_timeout_s);
+  choose_address(env, options);  // a wrong interface is told before anything starts
+  if (env.store == StoreHome::kOwn && env.rank == 0) {
+    const std::string address = is_loopback(env.master_addr) ? "127.0.0.1" : options.bind_address;
+    Fd listener = listen_on(address, env.master_port,
+                            "choose another with MASTER_PORT, the same for all ranks");
+    fork_store_process(std::move(listener), address, env.job, env.token, timeout);
+  }
+  return join(connect_store(env, timeout), env, options);
+}
+
+std::unique_ptr<World> World::join(c10::intrusive_ptr<c10d::Store> store, const RankEnv& env,
+                                   const WorldOptions& options) {
+  check_options(options);
+  std::unique_ptr<World> world(new World());
+  world->uncaught_exceptions_ = std::uncaught_exceptions();
+  world->env_ = env;
+  world->options_ = options;
+  const std::string address = choose_address(env, options);
+  Fd listener = listen_on(address, 0, "choose another with comm.interface");
+  const Peer self{env.rank, host_name(),          static_cast<long>(getpid()),
+                  address,  local_port(listener), available_cpus()};
+  world->peers_ = meet(*store, env, self, to_ms(options.join_timeout_s));
+  if (!env.local_known) {
+    count_local_ranks(world->env_, world->peers_);
+  }
+  world->threads_ = count_threads(world->peers_, self);
+  world->parts_->store = std::move(store);
+  // Rank 0's entry tells this run from any other that had the same addresses.
+  const Peer& first = world->peers_[0];
+  const std::string run = cat(first.pid, '.', first.port);
+  world->parts_->liveness =
+      std::make_shared<Liveness>(env.rank, world->peers_, std::move(listener), run);
+  world->parts_->transport = make_gloo_transport(address);
+  std::vector<int> all;
+  for (int r = 0; r < env.size; ++r) {
+    all.push_back(r);
+  }
+  world->world_group_ = world->make_group(all, "world");
+  return world;
+}
+
+std::unique_ptr<Group> World::make_group(const std::vector<int>& ranks, const std::string& name) {
+  if (size() == 1) {
+    return make_single_group();
+  }
+  if (!parts_->group_names.insert(name).second) {
+    throw run_error("a group '", name, "' exists already");
+  }
+  if (ranks.size() == 1) {
+    return make_single_group();
+  }
+  GlooGroupOptions options;
+  options.name = name;
+  options.ranks = ranks;
+  options.store = c10::make_intrusive<c10d::PrefixStore>("group/" + name, parts_->store);
+  options.timeout_s = options_.timeout_s;
+  return make_gloo_group(options, parts_->transport, parts_->liveness);
+}
+
+c10d::Store* World::store() {
+  return parts_->store.get();
+}
+
+}  // namespace trireme::comm

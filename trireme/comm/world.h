@@ -1,0 +1,91 @@
+// The ranks of a run: who they are, the store they meet in, the group of all of them. Made once,
+// passed down; there is no global one, so several worlds (ranks as threads) can live in a process.
+//
+//   auto world = comm::World::from_env({.timeout_s = 60});
+//   at::set_num_threads(world->threads());
+//   world->world_group().all_reduce(x, comm::ReduceOp::kSum, "x")->wait();
+//
+// Who starts the ranks does not matter: `trireme launch`, torchrun --no-python, mpirun, srun,
+// Kubernetes, or nobody (a world of one, without a socket); see rank_env.h. The store lives in the
+// launcher when that has one, otherwise in a small process of its own that rank 0 forks, which ends
+// when the ranks have gone: make the World before the process has started threads.
+#pragma once
+
+#include <c10/util/intrusive_ptr.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "trireme/comm/group.h"
+#include "trireme/comm/peers.h"
+#include "trireme/comm/rank_env.h"
+
+namespace c10d {
+class Store;
+}
+
+namespace trireme::comm {
+
+struct WorldOptions {
+  std::string backend = "gloo";  // comm.backend; "auto" means the best that this build has (gloo)
+  double timeout_s = 300;        // deadline of every operation
+  double join_timeout_s = 60;    // how long to wait for the store and for all ranks to appear
+  std::string
+      interface;  // network interface to use, by name ("eth0"); empty: the one towards the store
+  std::string bind_address;  // local address to use instead; empty: as `interface`
+};
+
+class World {
+ public:
+  // Joins the run that the environment describes; a world of one when it describes none. Throws
+  // input_error on a malformed environment, an unknown interface, a port in use, a token that is
+  // not the job's; run_error when ranks do not appear in time (they are named).
+  static std::unique_ptr<World> from_env(const WorldOptions& options = {});
+  // The same, with an environment given: what from_env does after parse_rank_env().
+  static std::unique_ptr<World> from(const RankEnv& env, const WorldOptions& options = {});
+  // A world of one: no network, no threads.
+  static std::unique_ptr<World> single();
+  // Joins `size` ranks that share `store` (from any source; tests use a HashStore).
+  static std::unique_ptr<World> join(c10::intrusive_ptr<c10d::Store> store, const RankEnv& env,
+                                     const WorldOptions& options);
+
+  // Tells the peers: an orderly leave, or, while an exception unwinds, that this rank failed.
+  ~World();
+  World(const World&) = delete;
+  World& operator=(const World&) = delete;
+
+  int rank() const { return env_.rank; }
+  int size() const { return env_.size; }
+  int local_rank() const { return env_.local_rank; }
+  int local_size() const { return env_.local_size; }
+  const std::string& host() const { return peers_[static_cast<size_t>(rank())].host; }
+  // Every rank's host, pid, address; index = rank.
+  const std::vector<Peer>& peers() const { return peers_; }
+  const WorldOptions& options() const { return options_; }
+  // Compute threads for this rank: OMP_NUM_THREADS, or max(1, its cores / the ranks that share
+  // them).
+  int threads() const { return threads_; }
+
+  // All ranks.
+  Group& world_group() { return *world_group_; }
+  // A group of the given ranks (ascending, this one among them). All of them call this, in the same
+  // order, with the same name; the name is unique in the run.
+  std::unique_ptr<Group> make_group(const std::vector<int>& ranks, const std::string& name);
+  // Key-value store of this job (keys under the job's own prefix). Null for a world of one.
+  c10d::Store* store();
+
+ private:
+  struct Parts;  // store, liveness, transport
+  World();
+
+  RankEnv env_;
+  WorldOptions options_;
+  std::vector<Peer> peers_;
+  int threads_ = 1;
+  int uncaught_exceptions_ = 0;
+  std::unique_ptr<Parts> parts_;
+  std::unique_ptr<Group> world_group_;
+};
+
+}  // namespace trireme::comm
