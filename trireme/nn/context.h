@@ -14,6 +14,8 @@ namespace trireme::nn {
 class UnitHooks;
 
 struct Context {
+  // A model's first inputs, int64 [T]; token_types only where the model has them.
+  at::Tensor tokens, positions, token_types;
   const kernels::SeqInfo* seq = nullptr;
   kernels::DropoutKey dropout;  // which draws: (seed, step) and each row's (sample, position)
   bool training = false;        // dropout on

@@ -1,0 +1,183 @@
+#include "trireme/device/caching_allocator.h"
+
+#include <c10/core/CPUAllocator.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <bit>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <mutex>
+#include <vector>
+
+#include "trireme/base/error.h"
+
+namespace trireme::device {
+namespace {
+
+constexpr size_t kAlignment = 64;
+constexpr size_t kHugeBytes = size_t{2} << 20;
+
+thread_local MemoryCategory current_category = MemoryCategory::kActivations;
+
+// Stands right before every block's data.
+struct alignas(kAlignment) Header {
+  CachingAllocator* owner;
+  void* base;          // what the system gave
+  size_t class_bytes;  // of the data
+  size_t asked_bytes;
+  MemoryCategory category;
+};
+static_assert(sizeof(Header) == kAlignment);
+
+Header* header_of(void* data) {
+  return reinterpret_cast<Header*>(static_cast<char*>(data) - sizeof(Header));
+}
+
+}  // namespace
+
+size_t size_class_bytes(size_t bytes) {
+  bytes = std::max(bytes, kAlignment);
+  const size_t power = std::bit_floor(bytes);
+  const size_t step = std::max(power / 8, kAlignment);
+  return (bytes + step - 1) / step * step;
+}
+
+struct CachingAllocator::State {
+  mutable std::mutex mutex;
+  std::map<size_t, std::vector<Header*>> free;  // by class
+  MemoryStats stats;
+
+  Header* take(size_t class_bytes) {
+    const auto it = free.find(class_bytes);
+    if (it == free.end() || it->second.empty()) return nullptr;
+    Header* header = it->second.back();
+    it->second.pop_back();
+    stats.cached_bytes -= static_cast<int64_t>(class_bytes);
+    return header;
+  }
+  void count(const Header& header, int64_t sign) {
+    const int64_t bytes = sign * static_cast<int64_t>(header.asked_bytes);
+    for (MemoryCount* count :
+         {&stats.by_category[static_cast<size_t>(header.category)], &stats.total}) {
+      count->bytes += bytes;
+      count->peak_bytes = std::max(count->peak_bytes, count->bytes);
+    }
+  }
+  void release_cached() {
+    for (auto& [bytes, headers] : free) {
+      for (Header* header : headers) {
+        stats.cached_bytes -= static_cast<int64_t>(bytes);
+        stats.system_bytes -= static_cast<int64_t>(bytes + sizeof(Header));
+        std::free(header->base);
+      }
+      headers.clear();
+    }
+  }
+  static void give_back(void* data) {
+    Header* header = header_of(data);
+    State& state = *header->owner->state_;
+    const std::lock_guard lock(state.mutex);
+    state.count(*header, -1);
+    state.stats.cached_bytes += static_cast<int64_t>(header->class_bytes);
+    state.free[header->class_bytes].push_back(header);
+  }
+};
+
+namespace {
+
+// Header and data from the system; data is kAlignment-aligned, large blocks begin at a huge page
+// and ask for them.
+Header* from_system(size_t class_bytes) {
+  const bool huge = class_bytes >= kHugeBytes;
+  const size_t alignment = huge ? kHugeBytes : kAlignment;
+  const size_t bytes = (class_bytes + sizeof(Header) + alignment - 1) / alignment * alignment;
+  void* base = std::aligned_alloc(alignment, bytes);
+  if (base == nullptr) return nullptr;
+  if (huge) madvise(base, bytes, MADV_HUGEPAGE);  // advice: no harm where it is not taken
+  auto* header = static_cast<Header*>(base);
+  header->base = base;
+  header->class_bytes = class_bytes;
+  return header;
+}
+
+}  // namespace
+
+CachingAllocator::CachingAllocator() : state_(std::make_unique<State>()) {}
+
+CachingAllocator::~CachingAllocator() {
+  trim();
+}
+
+c10::DataPtr CachingAllocator::allocate(size_t bytes) {
+  const c10::Device cpu(c10::DeviceType::CPU);
+  if (bytes == 0) return {nullptr, nullptr, &State::give_back, cpu};
+  const size_t class_bytes = size_class_bytes(bytes);
+  const std::lock_guard lock(state_->mutex);
+  Header* header = state_->take(class_bytes);
+  if (header == nullptr) {
+    header = from_system(class_bytes);
+    if (header == nullptr) {
+      state_->release_cached();
+      header = from_system(class_bytes);
+    }
+    if (header == nullptr) {
+      throw run_error(
+          "out of memory: ", bytes, " bytes for a tensor, with ", state_->stats.total.bytes,
+          " bytes in use; take smaller micro-batches (data.micro_batch_tokens) or more ranks");
+    }
+    ++state_->stats.system_calls;
+    state_->stats.system_bytes += static_cast<int64_t>(class_bytes + sizeof(Header));
+  }
+  header->owner = this;
+  header->asked_bytes = bytes;
+  header->category = current_category;
+  state_->count(*header, 1);
+  void* data = reinterpret_cast<char*>(header) + sizeof(Header);
+  return {data, data, &State::give_back, cpu};
+}
+
+c10::DeleterFnPtr CachingAllocator::raw_deleter() const {
+  return &State::give_back;
+}
+
+void CachingAllocator::copy_data(void* to, const void* from, size_t bytes) const {
+  std::memcpy(to, from, bytes);
+}
+
+MemoryStats CachingAllocator::stats() const {
+  const std::lock_guard lock(state_->mutex);
+  return state_->stats;
+}
+
+void CachingAllocator::reset_peaks() {
+  const std::lock_guard lock(state_->mutex);
+  for (MemoryCount& count : state_->stats.by_category) count.peak_bytes = count.bytes;
+  state_->stats.total.peak_bytes = state_->stats.total.bytes;
+}
+
+void CachingAllocator::trim() {
+  const std::lock_guard lock(state_->mutex);
+  state_->release_cached();
+}
+
+MemoryScope::MemoryScope(MemoryCategory category) : before_(current_category) {
+  current_category = category;
+}
+
+MemoryScope::~MemoryScope() {
+  current_category = before_;
+}
+
+CachingAllocator& install_caching_allocator() {
+  // Never destroyed: tensors may outlive static objects.
+  static CachingAllocator& allocator = []() -> CachingAllocator& {
+    auto* made = new CachingAllocator();
+    c10::SetCPUAllocator(made, /*priority=*/100);
+    return *made;
+  }();
+  return allocator;
+}
+
+}  // namespace trireme::device

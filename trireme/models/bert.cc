@@ -1,0 +1,232 @@
+#include "trireme/models/bert.h"
+
+#include <torch/torch.h>
+
+#include "trireme/nn/tape.h"
+
+namespace trireme::models {
+namespace {
+
+using kernels::dropout_site;
+using kernels::SiteKind;
+
+nn::ParamSpec table_spec(const std::string& name, int64_t rows, int64_t width, double std) {
+  nn::ParamSpec spec;
+  spec.name = name;
+  spec.shape = {rows, width};
+  spec.parts = {{name, rows}};
+  spec.init_std = std;
+  return spec;
+}
+
+nn::ParamSpec bias_spec(const std::string& name, int64_t size) {
+  nn::ParamSpec spec;
+  spec.name = name;
+  spec.shape = {size};
+  spec.parts = {{name, size}};
+  spec.decay = false;
+  spec.init = nn::InitKind::kZeros;
+  return spec;
+}
+
+std::string layer_name(int layer, const char* rest) {
+  return "bert.encoder.layer." + std::to_string(layer) + "." + rest;
+}
+
+std::vector<nn::Part> qkv_parts(const BertConfig& config, int layer) {
+  return {{layer_name(layer, "attention.self.query"), config.hidden_size},
+          {layer_name(layer, "attention.self.key"), config.hidden_size},
+          {layer_name(layer, "attention.self.value"), config.hidden_size}};
+}
+
+// First row of each sequence: int64 [B].
+at::Tensor first_rows(const kernels::SeqInfo& seq) {
+  const std::vector<int64_t> rows(seq.cu_q_host.begin(), seq.cu_q_host.end() - 1);
+  return torch::tensor(rows, torch::kLong);
+}
+
+template <class Head>
+std::vector<nn::UnitParams> with_head(std::vector<nn::UnitParams> units, nn::Unit<Head>& head) {
+  units.push_back(head.params());
+  return units;
+}
+
+}  // namespace
+
+BertEmbeddings::BertEmbeddings(const BertConfig& c)
+    : word(table_spec("bert.embeddings.word_embeddings.weight", c.vocab_size, c.hidden_size,
+                      c.initializer_range)),
+      position(table_spec("bert.embeddings.position_embeddings.weight", c.max_position_embeddings,
+                          c.hidden_size, c.initializer_range)),
+      token_type(table_spec("bert.embeddings.token_type_embeddings.weight", c.type_vocab_size,
+                            c.hidden_size, c.initializer_range)),
+      norm_("bert.embeddings.LayerNorm", c.hidden_size, c.layer_norm_eps),
+      dropout_(c.hidden_dropout_prob) {}
+
+at::Tensor BertEmbeddings::forward(const at::Tensor& root, nn::Context& context) {
+  const at::Tensor sum = nn::embedding_sum(root, word, position, &token_type, context);
+  return nn::dropout(norm_.forward(sum), {dropout_, dropout_site(SiteKind::kEmbedding, 0)},
+                     context);
+}
+
+void BertEmbeddings::collect(std::vector<nn::Param*>& params) {
+  for (nn::Param* table : {&word, &position, &token_type}) params.push_back(table);
+  norm_.collect(params);
+}
+
+BertLayer::BertLayer(const BertConfig& c, int layer)
+    : qkv_(layer_name(layer, "attention.self.qkv"), c.hidden_size, qkv_parts(c, layer),
+           c.initializer_range),
+      attention_output_(layer_name(layer, "attention.output.dense"), c.hidden_size, c.hidden_size,
+                        c.initializer_range),
+      attention_norm_(layer_name(layer, "attention.output.LayerNorm"), c.hidden_size,
+                      c.layer_norm_eps),
+      intermediate_(layer_name(layer, "intermediate.dense"), c.hidden_size, c.intermediate_size,
+                    c.initializer_range),
+      output_(layer_name(layer, "output.dense"), c.intermediate_size, c.hidden_size,
+              c.initializer_range),
+      output_norm_(layer_name(layer, "output.LayerNorm"), c.hidden_size, c.layer_norm_eps),
+      heads_(c.num_attention_heads),
+      attention_probs_dropout_{c.attention_probs_dropout_prob,
+                               dropout_site(SiteKind::kAttentionProbs, layer)},
+      attention_dropout_{c.hidden_dropout_prob, dropout_site(SiteKind::kAttentionOutput, layer)},
+      output_dropout_{c.hidden_dropout_prob, dropout_site(SiteKind::kMlpOutput, layer)} {}
+
+at::Tensor BertLayer::forward(const at::Tensor& x_th, nn::Context& context) {
+  at::Tensor y_th = nn::self_attention(qkv_.forward(x_th), heads_, /*causal=*/false,
+                                       attention_probs_dropout_, context);
+  y_th = attention_output_.product(y_th);
+  const at::Tensor a_th =
+      attention_norm_.add(y_th, attention_output_.bias, x_th, attention_dropout_, context);
+  y_th = nn::bias_gelu(intermediate_.product(a_th), intermediate_.bias);
+  y_th = output_.product(y_th);
+  return output_norm_.add(y_th, output_.bias, a_th, output_dropout_, context);
+}
+
+void BertLayer::collect(std::vector<nn::Param*>& params) {
+  qkv_.collect(params);
+  attention_output_.collect(params);
+  attention_norm_.collect(params);
+  intermediate_.collect(params);
+  output_.collect(params);
+  output_norm_.collect(params);
+}
+
+BertEncoder::BertEncoder(const BertConfig& config) : embeddings_(0, "embeddings", config) {
+  for (int i = 0; i < static_cast<int>(config.num_hidden_layers); ++i) {
+    layers_.push_back(
+        std::make_unique<nn::Unit<BertLayer>>(i + 1, "layer." + std::to_string(i), config, i));
+  }
+}
+
+at::Tensor BertEncoder::forward(nn::Context& context) {
+  at::Tensor x_th = embeddings_(nn::graph_root(), context);
+  for (auto& layer : layers_) x_th = (*layer)(x_th, context);
+  return x_th;
+}
+
+std::vector<nn::UnitParams> BertEncoder::units() {
+  std::vector<nn::UnitParams> units = {embeddings_.params()};
+  for (auto& layer : layers_) units.push_back(layer->params());
+  return units;
+}
+
+BertPooler::BertPooler(const BertConfig& config)
+    : dense_("bert.pooler.dense", config.hidden_size, config.hidden_size,
+             config.initializer_range) {}
+
+at::Tensor BertPooler::forward(const at::Tensor& x_th, const kernels::SeqInfo& seq) {
+  return at::tanh(dense_.forward(x_th.index_select(0, first_rows(seq))));
+}
+
+BertForQuestionAnswering::Head::Head(const BertConfig& config)
+    : outputs("qa_outputs", config.hidden_size, 2, config.initializer_range) {}
+
+BertForQuestionAnswering::BertForQuestionAnswering(const BertConfig& config)
+    : encoder_(config), head_(encoder_.unit_count(), "qa_outputs", config) {}
+
+at::Tensor BertForQuestionAnswering::forward(nn::Context& context) {
+  return head_(encoder_.forward(context), context);
+}
+
+std::vector<nn::UnitParams> BertForQuestionAnswering::units() {
+  return with_head(encoder_.units(), head_);
+}
+
+BertForSequenceClassification::Head::Head(const BertConfig& config)
+    : pooler(config),
+      classifier("classifier", config.hidden_size, config.num_labels, config.initializer_range),
+      dropout(config.hidden_dropout_prob) {}
+
+at::Tensor BertForSequenceClassification::Head::forward(const at::Tensor& x_th,
+                                                        nn::Context& context) {
+  at::Tensor pooled_bh = pooler.forward(x_th, *context.seq);
+  if (context.training && dropout > 0.0) {
+    // The draws of each sequence's first row.
+    nn::Context first = context;
+    const at::Tensor rows = first_rows(*context.seq);
+    first.dropout.row_sample = context.dropout.row_sample.index_select(0, rows);
+    first.dropout.row_position = context.dropout.row_position.index_select(0, rows);
+    pooled_bh = nn::dropout(pooled_bh, {dropout, dropout_site(SiteKind::kHead, 0)}, first);
+  }
+  return classifier.logits(pooled_bh);
+}
+
+void BertForSequenceClassification::Head::collect(std::vector<nn::Param*>& params) {
+  pooler.collect(params);
+  classifier.collect(params);
+}
+
+BertForSequenceClassification::BertForSequenceClassification(const BertConfig& config)
+    : encoder_(config), head_(encoder_.unit_count(), "classifier", config) {}
+
+at::Tensor BertForSequenceClassification::forward(nn::Context& context) {
+  return head_(encoder_.forward(context), context);
+}
+
+std::vector<nn::UnitParams> BertForSequenceClassification::units() {
+  return with_head(encoder_.units(), head_);
+}
+
+BertForPreTraining::BertForPreTraining(const BertConfig& c)
+    : encoder_(c),
+      transform_("cls.predictions.transform.dense", c.hidden_size, c.hidden_size,
+                 c.initializer_range),
+      transform_norm_("cls.predictions.transform.LayerNorm", c.hidden_size, c.layer_norm_eps),
+      decoder_bias_(bias_spec("cls.predictions.bias", c.vocab_size)),
+      pooler_(c),
+      next_sentence_("cls.seq_relationship", c.hidden_size, 2, c.initializer_range) {
+  decoder_bias_.spec.aliases = {"cls.predictions.decoder.bias"};
+  if (c.tie_word_embeddings) {
+    encoder_.word_embeddings().spec.aliases = {"cls.predictions.decoder.weight"};
+    encoder_.word_embeddings().uses = 2;
+  } else {
+    own_decoder_.emplace(table_spec("cls.predictions.decoder.weight", c.vocab_size, c.hidden_size,
+                                    c.initializer_range));
+  }
+}
+
+BertForPreTraining::Logits BertForPreTraining::forward(nn::Context& context,
+                                                       const at::Tensor& rows) {
+  const at::Tensor x_th = encoder_.forward(context);
+  at::Tensor m_mh = transform_.product(x_th.index_select(0, rows));
+  m_mh = transform_norm_.forward(nn::bias_gelu(m_mh, transform_.bias));
+  nn::Param& decoder = own_decoder_ ? *own_decoder_ : encoder_.word_embeddings();
+  return {nn::linear(m_mh, decoder, decoder_bias_),
+          next_sentence_.logits(pooler_.forward(x_th, *context.seq))};
+}
+
+std::vector<nn::UnitParams> BertForPreTraining::units() {
+  std::vector<nn::UnitParams> units = encoder_.units();
+  nn::UnitParams head{"cls", {}};
+  transform_.collect(head.params);
+  transform_norm_.collect(head.params);
+  if (own_decoder_) head.params.push_back(&*own_decoder_);
+  head.params.push_back(&decoder_bias_);
+  pooler_.collect(head.params);
+  next_sentence_.collect(head.params);
+  units.push_back(std::move(head));
+  return units;
+}
+
+}  // namespace trireme::models

@@ -1,0 +1,259 @@
+#include "trireme/nn/layers.h"
+
+#include <torch/torch.h>
+
+#include <cmath>
+
+#include "trireme/base/error.h"
+#include "trireme/kernels/attention.h"
+#include "trireme/kernels/gemm.h"
+#include "trireme/kernels/ops.h"
+#include "trireme/nn/tape.h"
+
+namespace trireme::nn {
+namespace {
+
+using Tensors = std::vector<at::Tensor>;
+
+ParamSpec bias_spec(const std::string& name, std::vector<Part> parts) {
+  ParamSpec spec;
+  spec.name = name;
+  for (const Part& part : parts)
+    spec.shape = {(spec.shape.empty() ? 0 : spec.shape[0]) + part.rows};
+  spec.parts = std::move(parts);
+  spec.decay = false;
+  spec.init = InitKind::kZeros;
+  return spec;
+}
+
+ParamSpec weight_spec(const std::string& name, int64_t in, std::vector<Part> parts,
+                      double init_std) {
+  ParamSpec spec = bias_spec(name, std::move(parts));
+  spec.shape.push_back(in);
+  spec.decay = true;
+  spec.init = InitKind::kNormal;
+  spec.init_std = init_std;
+  return spec;
+}
+
+std::vector<Part> suffixed(std::vector<Part> parts, const char* suffix) {
+  for (Part& part : parts) part.name += suffix;
+  return parts;
+}
+
+ParamSpec norm_spec(const std::string& name, int64_t size, InitKind init) {
+  ParamSpec spec = bias_spec(name, {{name, size}});
+  spec.init = init;
+  return spec;
+}
+
+kernels::Dropout active(const kernels::Dropout& dropout, const Context& context) {
+  return context.training ? dropout : kernels::Dropout{0.0, dropout.site};
+}
+
+// The gradients of y = x W^T: W's into main_grad; x's returned when wanted.
+at::Tensor linear_backward(const at::Tensor& dy, const at::Tensor& x, Param& weight,
+                           bool wants_dx) {
+  at::Tensor dx = wants_dx ? at::mm(dy, weight.value) : at::Tensor();
+  if (weight.wants_grad()) {
+    kernels::accumulate_weight_grad(dy, x, weight.main_grad);
+    weight.ready();
+  }
+  return dx;
+}
+
+void bias_backward(const at::Tensor& dy, Param& bias) {
+  if (!bias.wants_grad()) return;
+  kernels::add_column_sums(dy, bias.main_grad);
+  bias.ready();
+}
+
+}  // namespace
+
+Linear::Linear(const std::string& name, int64_t in, std::vector<Part> parts, double init_std)
+    : weight(weight_spec(name + ".weight", in, suffixed(parts, ".weight"), init_std)),
+      bias(bias_spec(name + ".bias", suffixed(parts, ".bias"))) {}
+
+Linear::Linear(const std::string& name, int64_t in, int64_t out, double init_std)
+    : Linear(name, in, std::vector<Part>{{name, out}}, init_std) {}
+
+at::Tensor linear(const at::Tensor& x, Param& weight, Param& bias) {
+  at::Tensor y;
+  {
+    at::NoGradGuard no_grad;
+    y = at::linear(x, weight.value, bias.value);
+  }
+  return record(y, {x}, "Linear",
+                [&weight, &bias, x, wants_dx = x.requires_grad()](const Tensors& dy) -> Tensors {
+                  const at::Tensor d = dy[0].contiguous();
+                  bias_backward(d, bias);
+                  return {linear_backward(d, x.detach(), weight, wants_dx)};
+                });
+}
+
+at::Tensor Linear::forward(const at::Tensor& x) {
+  return linear(x, weight, bias);
+}
+
+at::Tensor Linear::product(const at::Tensor& x) {
+  at::Tensor y;
+  {
+    at::NoGradGuard no_grad;
+    y = at::linear(x, weight.value);
+  }
+  return record(y, {x}, "LinearProduct",
+                [this, x, wants_dx = x.requires_grad()](const Tensors& dy) -> Tensors {
+                  return {linear_backward(dy[0].contiguous(), x.detach(), weight, wants_dx)};
+                });
+}
+
+at::Tensor Linear::logits(const at::Tensor& x) {
+  at::Tensor y;
+  {
+    at::NoGradGuard no_grad;
+    const int64_t T = x.size(0), in = x.size(1), out = weight.value.size(0);
+    y = at::empty({T, out}, x.options().dtype(at::kFloat));
+    kernels::gemm(x.scalar_type(), T, out, in, {x.data_ptr(), x.stride(0)},
+                  {weight.value.data_ptr(), in, true}, 0.0f, y.data_ptr<float>(), out);
+    y.add_(bias.value);
+  }
+  return record(
+      y, {x}, "Logits", [this, x, wants_dx = x.requires_grad()](const Tensors& dy) -> Tensors {
+        bias_backward(dy[0].contiguous(), bias);
+        return {
+            linear_backward(dy[0].to(x.scalar_type()).contiguous(), x.detach(), weight, wants_dx)};
+      });
+}
+
+void Linear::collect(std::vector<Param*>& params) {
+  params.push_back(&weight);
+  params.push_back(&bias);
+}
+
+LayerNorm::LayerNorm(const std::string& name, int64_t size, double epsilon)
+    : weight(norm_spec(name + ".weight", size, InitKind::kOnes)),
+      bias(norm_spec(name + ".bias", size, InitKind::kZeros)),
+      epsilon(epsilon) {}
+
+at::Tensor LayerNorm::run(const at::Tensor& y, Param* y_bias, const at::Tensor& residual,
+                          const kernels::Dropout& dropout, const Context& context) {
+  kernels::NormInput input;
+  kernels::NormResult result;
+  {
+    at::NoGradGuard no_grad;
+    input = {y.detach(),
+             y_bias != nullptr ? y_bias->value : at::Tensor(),
+             residual.defined() ? residual.detach() : at::Tensor(),
+             weight.value,
+             bias.value,
+             epsilon,
+             active(dropout, context),
+             context.dropout};
+    result = kernels::dropout_add_norm(input);
+    // Backward needs neither input: the sum is kept.
+    input.y_tn = at::Tensor();
+    input.residual_tn = at::Tensor();
+  }
+  return record(result.out_tn, {y, residual}, "DropoutAddNorm",
+                [this, y_bias, input = std::move(input), mean = result.mean_t, rstd = result.rstd_t,
+                 sum = result.sum_tn](const Tensors& dz) -> Tensors {
+                  const bool biased = y_bias != nullptr && y_bias->wants_grad();
+                  const kernels::NormGrads grads = kernels::dropout_add_norm_backward(
+                      dz[0].contiguous(), input, {at::Tensor(), sum, mean, rstd},
+                      biased ? y_bias->main_grad : at::Tensor(), weight.main_grad, bias.main_grad);
+                  bias.ready();
+                  weight.ready();
+                  if (biased) y_bias->ready();
+                  return {grads.dy_tn, grads.d_residual_tn};
+                });
+}
+
+at::Tensor LayerNorm::forward(const at::Tensor& x) {
+  return run(x, nullptr, {}, {}, {});
+}
+
+at::Tensor LayerNorm::add(const at::Tensor& y, Param& y_bias, const at::Tensor& residual,
+                          const kernels::Dropout& dropout, const Context& context) {
+  return run(y, &y_bias, residual, dropout, context);
+}
+
+void LayerNorm::collect(std::vector<Param*>& params) {
+  params.push_back(&weight);
+  params.push_back(&bias);
+}
+
+at::Tensor bias_gelu(const at::Tensor& h, Param& bias) {
+  at::Tensor y;
+  {
+    at::NoGradGuard no_grad;
+    y = kernels::bias_gelu(h, bias.value);
+  }
+  return record(y, {h}, "BiasGelu", [h, &bias](const Tensors& dy) -> Tensors {
+    at::Tensor dh =
+        kernels::bias_gelu_backward(dy[0].contiguous(), h.detach(), bias.value, bias.main_grad);
+    bias.ready();
+    return {dh};
+  });
+}
+
+at::Tensor dropout(const at::Tensor& x, const kernels::Dropout& dropout, const Context& context) {
+  if (!context.training || dropout.p == 0.0) return x;
+  at::Tensor y;
+  {
+    at::NoGradGuard no_grad;
+    y = kernels::dropout(x, dropout, context.dropout);
+  }
+  return record(y, {x}, "Dropout", [dropout, key = context.dropout](const Tensors& dy) -> Tensors {
+    return {kernels::dropout(dy[0].contiguous(), dropout, key)};
+  });
+}
+
+at::Tensor self_attention(const at::Tensor& qkv, int64_t heads, bool causal,
+                          const kernels::Dropout& dropout, const Context& context) {
+  const int64_t T = qkv.size(0), H = qkv.size(1) / 3, D = H / heads;
+  kernels::AttentionOptions options{causal, 1.0 / std::sqrt(static_cast<double>(D)),
+                                    active(dropout, context), context.dropout};
+  // q, k and v as views of one tensor.
+  auto split = [=](const at::Tensor& fused) { return fused.detach().view({T, 3, heads, D}); };
+  kernels::AttentionResult result;
+  {
+    at::NoGradGuard no_grad;
+    const at::Tensor all = split(qkv);
+    result = kernels::attention(all.select(1, 0), all.select(1, 1), all.select(1, 2), *context.seq,
+                                options);
+  }
+  at::Tensor out = result.out.view({T, H});
+  return record(
+      out.detach(), {qkv}, "SelfAttention", [=, seq = *context.seq](const Tensors& dy) -> Tensors {
+        const at::Tensor all = split(qkv);
+        at::Tensor d_qkv = at::empty({T, 3, heads, D}, qkv.options().requires_grad(false));
+        kernels::attention_backward(dy[0].contiguous().view({T, heads, D}), all.select(1, 0),
+                                    all.select(1, 1), all.select(1, 2), result, seq, options,
+                                    d_qkv.select(1, 0), d_qkv.select(1, 1), d_qkv.select(1, 2));
+        return {d_qkv.view({T, 3 * H})};
+      });
+}
+
+at::Tensor embedding_sum(const at::Tensor& root, Param& word, Param& position, Param* type,
+                         const Context& context) {
+  at::Tensor y;
+  {
+    at::NoGradGuard no_grad;
+    y = kernels::embedding_sum(word.value, context.tokens, position.value, context.positions,
+                               type != nullptr ? type->value : at::Tensor(), context.token_types);
+  }
+  return record(y, {root}, "EmbeddingSum",
+                [&word, &position, type, tokens = context.tokens, positions = context.positions,
+                 types = context.token_types](const Tensors& dy) -> Tensors {
+                  const at::Tensor d = dy[0].contiguous();
+                  for (auto [param, index] :
+                       {std::pair{&word, &tokens}, {&position, &positions}, {type, &types}}) {
+                    if (param == nullptr || !param->wants_grad()) continue;
+                    kernels::scatter_add_rows(d, *index, param->main_grad);
+                    param->ready();
+                  }
+                  return {at::Tensor()};
+                });
+}
+
+}  // namespace trireme::nn

@@ -1,0 +1,24 @@
+// Losses as sums over packed rows, each divided by a count of the whole global batch that the
+// caller knows: micro-batches and ranks then simply add up to the global mean.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+
+#include "trireme/kernels/seq_info.h"
+
+namespace trireme::nn {
+
+// Extractive QA: for each sequence, half the cross entropy of its start and half that of its end
+// over its own rows. logits fp32 [T, 2] (start | end); starts, ends int64 [B], rows in the
+// sequence. Returns the fp32 scalar sum over sequences / count. Throws input_error on a label
+// outside its sequence.
+at::Tensor span_loss(const at::Tensor& logits_t2, const at::Tensor& starts_b,
+                     const at::Tensor& ends_b, const kernels::SeqInfo& seq, int64_t count);
+
+// Sum of the rows' cross entropies / count. logits [T, V], fp32 or bf16, are used up (they become
+// their gradient); labels int64 [T], -1 (or HF's -100) for rows that do not count.
+at::Tensor cross_entropy(const at::Tensor& logits_tv, const at::Tensor& labels_t, int64_t count);
+
+}  // namespace trireme::nn

@@ -1,0 +1,67 @@
+// A task: what is learnt. It turns samples into packed batches, a batch into a loss, and a model
+// into a score. The trainer knows nothing else of it.
+//
+// The loss of a step is the mean over the whole global batch, exactly: loss() divides its sums by
+// counts of the global batch, which are known before forward, so losses and gradients of
+// micro-batches and ranks simply add up.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "trireme/base/json.h"
+#include "trireme/comm/world.h"
+#include "trireme/data/packed_batch.h"
+#include "trireme/nn/context.h"
+#include "trireme/nn/param.h"
+
+namespace trireme::tasks {
+
+// A sample of the data set and its place in the step's global batch.
+struct SampleRef {
+  int64_t index;    // in the training set
+  int64_t ordinal;  // in the global batch
+};
+
+// Which draws a batch with random parts (masked LM) makes; dropout uses the same two numbers.
+struct StepKey {
+  uint64_t seed = 0;
+  uint64_t step = 0;
+};
+
+class Task {
+ public:
+  virtual ~Task() = default;
+
+  virtual int64_t train_size() const = 0;                 // samples in an epoch
+  virtual int64_t train_length(int64_t index) const = 0;  // tokens of a sample, >= 1
+
+  // The samples as one packed batch with labels. No samples: 64 padding rows.
+  virtual data::PackedBatch make_batch(std::span<const SampleRef> samples, StepKey key) const = 0;
+
+  // Denominators of the loss over a global batch, one a loss term.
+  virtual std::vector<int64_t> loss_counts(std::span<const SampleRef> global_batch,
+                                           StepKey key) const = 0;
+
+  // This batch's share of the global mean loss: fp32 scalar in the autograd graph.
+  virtual at::Tensor loss(const data::PackedBatch& batch, nn::Context& context,
+                          std::span<const int64_t> counts) = 0;
+
+  // Scores the model on the development set; work is divided over the ranks, every rank gets the
+  // whole result. Keys are the task's (QA: em, f1, has_ans_f1, no_ans_f1, ...). `metric()` names
+  // the one that "best" goes by.
+  virtual Json evaluate(comm::World& world) = 0;
+  virtual std::string metric() const = 0;
+  virtual bool metric_higher_is_better() const = 0;
+
+  virtual std::vector<nn::UnitParams> units() = 0;
+  // Writes what a model folder needs besides weights (config.json, tokenizer files) into an
+  // existing folder, so that a checkpoint can be served and exported by itself.
+  virtual void write_assets(const std::string& folder) const = 0;
+};
+
+}  // namespace trireme::tasks
