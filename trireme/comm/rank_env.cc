@@ -182,7 +182,8 @@ RankEnv parse_rank_env(const Environment& environment) {
     out.store = StoreHome::kLauncher;
   }
   // torchrun's store outlives a restart of the ranks: each attempt has its own keys.
-  if (const auto run = find(environment, "TORCHELASTIC_RUN_ID")) {
+  if (const auto run = find(environment, "TORCHELASTIC_RUN_ID");
+      run && out.started_by != "trireme launch") {
     out.job = *run + "." + find(environment, "TORCHELASTIC_RESTART_COUNT").value_or("0");
   }
   return out;
