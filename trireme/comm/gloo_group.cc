@@ -43,6 +43,17 @@ constexpr Millis kNewsTime{1000};
 // How long a waiting operation goes without looking at the failure board.
 constexpr Millis kLookTime{20};
 
+Millis to_ms(double seconds) {
+  return Millis(static_cast<int64_t>(seconds * 1000));
+}
+
+// c10d notes every operation in a recorder of the process without a lock of its own (2.11, seen as
+// a crash): ranks that are threads of one process must not start operations at the same moment.
+std::mutex& enqueue_mutex() {
+  static std::mutex mutex;
+  return mutex;
+}
+
 // What all operations of a group share; outlives the group while operations are held.
 struct Shared {
   std::shared_ptr<Liveness> liveness;
@@ -225,7 +236,7 @@ class GlooGroup : public Group {
       : name_(options.name), shared_(std::make_shared<Shared>()), transport_(std::move(transport)) {
     shared_->liveness = std::move(liveness);
     shared_->ranks = options.ranks;
-    shared_->timeout = Millis(static_cast<int64_t>(options.timeout_s * 1000));
+    shared_->timeout = to_ms(options.timeout_s);
     const auto me =
         std::find(options.ranks.begin(), options.ranks.end(), shared_->liveness->rank());
     if (me == options.ranks.end()) {
@@ -233,7 +244,7 @@ class GlooGroup : public Group {
                       "' but is not in it");
     }
     rank_ = static_cast<int>(me - options.ranks.begin());
-    auto gloo = ProcessGroupGloo::Options::create(shared_->timeout + kGlooGrace);
+    auto gloo = ProcessGroupGloo::Options::create(to_ms(options.connect_timeout_s));
     gloo->devices.push_back(transport_->device);
     gloo->threads = 2;
     const Operation connecting =
@@ -243,6 +254,7 @@ class GlooGroup : public Group {
     } catch (const std::exception&) {
       shared_->fail_broken(connecting);
     }
+    gloo_->setTimeout(shared_->timeout + kGlooGrace);
     shared_->liveness->operations().end(connecting);
   }
 
@@ -263,6 +275,9 @@ class GlooGroup : public Group {
   WorkPtr all_reduce(at::Tensor buffer, ReduceOp op, std::string_view tag) override {
     const Operation operation = begin("all_reduce", tag, buffer);
     check_average(op, buffer, operation);
+    if (buffer.numel() == 0) {
+      return nothing(operation);
+    }
     const at::NoGradGuard no_grad;
     at::Tensor staged = stage(buffer);
     std::vector<at::Tensor> tensors{staged.view({-1})};
@@ -276,6 +291,9 @@ class GlooGroup : public Group {
   WorkPtr broadcast(at::Tensor buffer, int root, std::string_view tag) override {
     const Operation operation = begin("broadcast", tag, buffer);
     check_rank(root, operation);
+    if (buffer.numel() == 0) {
+      return nothing(operation);
+    }
     const at::NoGradGuard no_grad;
     const bool mine = root == rank_;
     at::Tensor staged = mine ? stage(buffer) : stage_empty(buffer);
@@ -294,6 +312,9 @@ class GlooGroup : public Group {
   WorkPtr all_gather(at::Tensor out, at::Tensor in, std::string_view tag) override {
     const Operation operation = begin("all_gather", tag, out);
     check_sizes(out, in, operation);
+    if (out.numel() == 0) {
+      return nothing(operation);
+    }
     const at::NoGradGuard no_grad;
     at::Tensor staged_in = stage(in);
     at::Tensor staged = stage_empty(out);
@@ -309,19 +330,26 @@ class GlooGroup : public Group {
     const Operation operation = begin("reduce_scatter", tag, in);
     check_average(op, in, operation);
     check_sizes(in, out, operation);
+    if (in.numel() == 0) {
+      return nothing(operation);
+    }
     const at::NoGradGuard no_grad;
-    at::Tensor staged_in = stage(in).view({-1});
-    at::Tensor staged = stage_empty(out);
-    at::Tensor flat = staged.view({-1});
-    c10d::ReduceScatterOptions options;
+    // As Gloo in LibTorch itself does it: all of it is reduced, each rank keeps its part.
+    at::Tensor staged = stage(in).view({-1});
+    at::Tensor mine = staged.narrow(0, rank_ * out.numel(), out.numel()).view(out.sizes());
+    std::vector<at::Tensor> tensors{staged};
+    c10d::AllreduceOptions options;
     options.reduceOp = gloo_op(op);
     return start(
-        operation, [&] { return gloo_->_reduce_scatter_base(flat, staged_in, options); },
-        [=, size = size()] { out.copy_(op == ReduceOp::kAvg ? staged.div_(size) : staged); });
+        operation, [&] { return gloo_->allreduce(tensors, options); },
+        [=, size = size()] { out.copy_(op == ReduceOp::kAvg ? mine.div_(size) : mine); });
   }
 
   WorkPtr send(at::Tensor buffer, int peer, std::string_view tag) override {
     const Operation operation = begin("send", tag, buffer, peer);
+    if (buffer.numel() == 0) {
+      return nothing(operation);
+    }
     const at::NoGradGuard no_grad;
     at::Tensor staged = stage(buffer);
     std::vector<at::Tensor> tensors{bytes_of(staged)};
@@ -332,6 +360,9 @@ class GlooGroup : public Group {
 
   WorkPtr recv(at::Tensor buffer, int peer, std::string_view tag) override {
     const Operation operation = begin("recv", tag, buffer, peer);
+    if (buffer.numel() == 0) {
+      return nothing(operation);
+    }
     const at::NoGradGuard no_grad;
     at::Tensor staged = stage_empty(buffer);
     std::vector<at::Tensor> tensors{bytes_of(staged)};
@@ -361,10 +392,18 @@ class GlooGroup : public Group {
     return shared_->liveness->operations().begin(operation);
   }
 
+  // Gloo takes no empty buffers.
+  WorkPtr nothing(const Operation& operation) {
+    shared_->check_alive(operation);
+    shared_->liveness->operations().end(operation);
+    return finished_work();
+  }
+
   template <class Call>
   c10::intrusive_ptr<c10d::Work> launch(const Operation& operation, const Call& call) {
     shared_->check_alive(operation);
     try {
+      const std::lock_guard lock(enqueue_mutex());
       return call();
     } catch (const std::exception& e) {
       if (shared_->liveness->board().wait_for(kNewsTime)) {

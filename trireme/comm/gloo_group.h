@@ -27,7 +27,8 @@ struct GlooGroupOptions {
   std::string name = "world";  // in errors
   std::vector<int> ranks;  // the members' world ranks, ascending; the world rank is `liveness`'s
   c10::intrusive_ptr<c10d::Store> store;  // keys of this group alone
-  double timeout_s = 300;
+  double timeout_s = 300;                 // of an operation
+  double connect_timeout_s = 60;          // of the start
 };
 
 // Connects the group's ranks with each other; all of them call this. Throws run_error when they do

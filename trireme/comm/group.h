@@ -41,6 +41,9 @@ class Work {
 
 using WorkPtr = std::shared_ptr<Work>;
 
+// A Work that is over.
+WorkPtr finished_work();
+
 class Group {
  public:
   virtual ~Group() = default;

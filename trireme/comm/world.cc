@@ -224,6 +224,7 @@ std::unique_ptr<Group> World::make_group(const std::vector<int>& ranks, const st
   options.ranks = ranks;
   options.store = c10::make_intrusive<c10d::PrefixStore>("group/" + name, parts_->store);
   options.timeout_s = options_.timeout_s;
+  options.connect_timeout_s = options_.join_timeout_s;
   return make_gloo_group(options, parts_->transport, parts_->liveness);
 }
 

@@ -1,0 +1,145 @@
+// One rank of a small job, as a process: comm_rank MODE [ARGUMENT]. Prints what tests look at;
+// errors go to stderr as one line, "error: ..."; exit codes are those of trireme.
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdio>
+#include <map>
+#include <string>
+#include <thread>
+
+#include "trireme/base/error.h"
+#include "trireme/comm/world.h"
+
+namespace {
+
+using namespace trireme;
+using comm::ReduceOp;
+using comm::World;
+
+volatile std::sig_atomic_t terminated = 0;
+void on_term(int) {
+  terminated = 1;
+}
+
+double env_number(const char* name, double otherwise) {
+  const char* text = std::getenv(name);
+  return text == nullptr ? otherwise : std::strtod(text, nullptr);
+}
+
+comm::WorldOptions options() {
+  comm::WorldOptions o;
+  o.timeout_s = env_number("TEST_TIMEOUT_S", 60);
+  o.join_timeout_s = env_number("TEST_JOIN_TIMEOUT_S", 30);
+  if (const char* name = std::getenv("TEST_INTERFACE")) {
+    o.interface = name;
+  }
+  return o;
+}
+
+double sum_over_ranks(World& world, double mine, const char* tag) {
+  at::Tensor x = at::full({1000}, mine, at::kFloat);
+  world.world_group().all_reduce(x, ReduceOp::kSum, tag)->wait();
+  return x[999].item<double>();
+}
+
+// Sums 1 .. size, prints one line.
+int sum(World& world) {
+  const double total = sum_over_ranks(world, world.rank() + 1, "sum");
+  std::printf("rank %d of %d local %d of %d threads %d sum %g\n", world.rank(), world.size(),
+              world.local_rank(), world.local_size(), world.threads(), total);
+  return 0;
+}
+
+// All-reduces until something happens; rank ARGUMENT says "ready PID" once, all say so when told by
+// `everyone`.
+int loop(World& world, bool everyone) {
+  for (int step = 0;; ++step) {
+    // A flag travels with the reduction, as in the trainer: all ranks stop at the same step.
+    if (sum_over_ranks(world, terminated, cat("step/", step).c_str()) > 0) {
+      return 3;
+    }
+    if (step == 3 && (everyone || world.rank() == world.size() - 1)) {
+      std::printf("ready %d %d\n", world.rank(), getpid());
+      std::fflush(stdout);
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+}
+
+// All ranks but the last go on to a reduction that it never reaches.
+int skip(World& world) {
+  sum_over_ranks(world, 1, "first");
+  if (world.rank() == world.size() - 1) {
+    std::this_thread::sleep_for(std::chrono::seconds(30));
+    return 0;
+  }
+  sum_over_ranks(world, 1, "second");
+  return 0;
+}
+
+// The last rank throws; the others wait for it.
+int fail(World& world) {
+  if (world.rank() == world.size() - 1) {
+    throw run_error("the loss is NaN");
+  }
+  sum_over_ranks(world, 1, "loss");
+  return 0;
+}
+
+// The last rank never sends.
+int receive(World& world) {
+  if (world.rank() == 0) {
+    world.world_group().recv(at::empty({4}), world.size() - 1, "activations")->wait();
+    return 0;
+  }
+  std::this_thread::sleep_for(std::chrono::seconds(30));
+  return 0;
+}
+
+int run(const std::string& mode, const std::string& argument) {
+  std::signal(SIGTERM, on_term);
+  if (mode == "exit") {  // "code,code,...": by rank, without a world
+    const auto rank = static_cast<size_t>(env_number("RANK", 0));
+    return argument[rank] - '0';
+  }
+  if (mode == "stubborn") {  // ignores what it can
+    std::signal(SIGTERM, SIG_IGN);
+    if (env_number("RANK", 0) == 1) {
+      return 1;
+    }
+    for (;;) {
+      pause();
+    }
+  }
+  if (mode == "output") {
+    std::printf("out %s\n", std::getenv("RANK"));
+    std::fprintf(stderr, "err %s\nunfinished", std::getenv("RANK"));
+    return 0;
+  }
+  const auto world = World::from_env(options());
+  const std::map<std::string, std::function<int()>> modes{
+      {"sum", [&] { return sum(*world); }},
+      {"loop", [&] { return loop(*world, false); }},
+      {"loop-all", [&] { return loop(*world, true); }},
+      {"skip", [&] { return skip(*world); }},
+      {"fail", [&] { return fail(*world); }},
+      {"recv", [&] { return receive(*world); }},
+  };
+  const auto it = modes.find(mode);
+  if (it == modes.end()) {
+    throw input_error("comm_rank: no mode '", mode, "'");
+  }
+  return it->second();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return run(argc > 1 ? argv[1] : "sum", argc > 2 ? argv[2] : "");
+  } catch (const trireme::Error& e) {
+    std::fprintf(stderr, "error: %s\n", e.what());
+    return e.exit_code();
+  }
+}

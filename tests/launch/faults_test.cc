@@ -1,0 +1,212 @@
+// What survivors say and how soon, with real processes that are killed, stopped, or never come.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "tests/launch/process.h"
+#include "trireme/base/error.h"
+
+namespace trireme::launch {
+namespace {
+
+using testing::AllOf;
+using testing::ContainsRegex;
+using testing::HasSubstr;
+using testing::Not;
+
+// All ranks of a job in one reduction after the other; the last says when it is there.
+class Loop {
+ public:
+  explicit Loop(int ranks, const comm::Environment& env = {})
+      : ranks_(ranks), process_(job(ranks, {"loop-all"}, "-"), env) {}
+  bool ready() {
+    return within(60, [&] {
+      for (int r = 0; r < ranks_; ++r) {
+        if (ready_pid(process_.out(), r) == 0) {
+          return false;
+        }
+      }
+      return true;
+    });
+  }
+  pid_t pid(int rank) const { return ready_pid(process_.out(), rank); }
+  Process& process() { return process_; }
+
+ private:
+  int ranks_;
+  Process process_;
+};
+
+TEST(Faults, AKilledRankIsNamedByAllSurvivorsWithinASecond) {
+  for (const int victim : {0, 1, 3}) {
+    Loop loop(4);
+    ASSERT_TRUE(loop.ready()) << loop.process().all();
+    const pid_t pid = loop.pid(victim);
+    const auto start = Clock::now();
+    kill(pid, SIGKILL);
+    EXPECT_EQ(loop.process().wait(10), 1) << loop.process().all();
+    EXPECT_LT(seconds_since(start), 1.5) << loop.process().all();
+    const std::string err = loop.process().err();
+    EXPECT_THAT(err, HasSubstr(cat("rank ", victim, " (pid ", pid, ") was killed by signal 9")));
+    for (int r = 0; r < 4; ++r) {
+      if (r != victim) {
+        EXPECT_THAT(
+            err,
+            ContainsRegex(
+                cat("error: rank ", victim, " \\(host [^ ]*, pid ", pid, "\\) died.*; rank ", r,
+                    " \\(.*was in all_reduce 'step/[0-9]*' \\(#[0-9]* of world, 3.9 KiB Float\\)")))
+            << err;
+        EXPECT_FALSE(exists(loop.pid(r)));
+      }
+    }
+  }
+}
+
+TEST(Faults, AStoppedRankIsNamedAtTheDeadline) {
+  Loop loop(3, {{"TEST_TIMEOUT_S", "1.5"}});
+  ASSERT_TRUE(loop.ready()) << loop.process().all();
+  const pid_t pid = loop.pid(1);
+  const auto start = Clock::now();
+  kill(pid, SIGSTOP);
+  EXPECT_EQ(loop.process().wait(20), 1) << loop.process().all();
+  // Deadline, half a second to ask; the launcher then waits a second, and (in this test) another
+  // before SIGKILL.
+  EXPECT_LT(seconds_since(start), 1.5 + 0.5 + 1 + 1 + 1) << loop.process().all();
+  const std::string err = loop.process().err();
+  for (const int r : {0, 2}) {
+    EXPECT_THAT(err, ContainsRegex(cat("error: rank 1 \\(host [^ ]*, pid ", pid,
+                                       "\\) is stuck.*deadline of 1.5 s.*; rank ", r,
+                                       " \\(.*was in all_reduce 'step/")))
+        << err;
+  }
+  EXPECT_THAT(err, AllOf(HasSubstr("exited with code 1; stopping the other ranks"),
+                         HasSubstr("killed 1 rank(s)")));
+  EXPECT_FALSE(exists(pid)) << "no rank and no zombie is left";
+}
+
+TEST(Faults, ARankThatSkipsACollectiveIsNamed) {
+  Process p(job(3, {"skip"}), {{"TEST_TIMEOUT_S", "1"}});
+  EXPECT_EQ(p.wait(20), 1) << p.all();
+  EXPECT_THAT(
+      p.err(),
+      ContainsRegex("error: rank 2 .*has not reached all_reduce #2 of world: its last operation is "
+                    "all_reduce 'first' .*; rank 0 .*was in all_reduce 'second'"));
+}
+
+TEST(Faults, ARankThatFailsByItselfStopsTheJobAndItsErrorIsSaid) {
+  const auto start = Clock::now();
+  Process p(job(3, {"fail"}));
+  EXPECT_EQ(p.wait(20), 1) << p.all();
+  EXPECT_LT(seconds_since(start), 10);
+  EXPECT_THAT(p.err(),
+              AllOf(HasSubstr("[rank 2] error: the loss is NaN\n"),
+                    ContainsRegex("error: rank 2 .*stopped with an error of its own .*; rank 0 ")));
+}
+
+TEST(Faults, AReceiveThatIsNeverSentIsNamed) {
+  Process p(job(3, {"recv"}), {{"TEST_TIMEOUT_S", "1"}});
+  EXPECT_EQ(p.wait(20), 1) << p.all();
+  EXPECT_THAT(
+      p.err(),
+      ContainsRegex(
+          "error: rank 2 .*did not come to the other side of it.*was in recv 'activations'"));
+}
+
+// Ranks started by hand: rank 0's side process serves the store.
+comm::Environment by_hand(int rank, int size, int port) {
+  return {{"RANK", std::to_string(rank)},
+          {"WORLD_SIZE", std::to_string(size)},
+          {"MASTER_ADDR", "127.0.0.1"},
+          {"MASTER_PORT", std::to_string(port)},
+          {"TEST_JOIN_TIMEOUT_S", "10"}};
+}
+
+int free_port() {
+  return comm::local_port(comm::listen_on("127.0.0.1", 0, ""));
+}
+
+TEST(ByHand, TheStoreLivesInAProcessOfItsOwnAndEnds) {
+  const int port = free_port();
+  Process one({kRank, "sum"}, by_hand(1, 2, port));
+  Process zero({kRank, "sum"}, by_hand(0, 2, port));
+  EXPECT_EQ(zero.wait(30), 0) << zero.all();
+  EXPECT_EQ(one.wait(30), 0) << one.all();
+  EXPECT_THAT(zero.out(), HasSubstr("rank 0 of 2 local 0 of 2"));
+  EXPECT_THAT(one.out(), HasSubstr("rank 1 of 2 local 1 of 2"));
+  EXPECT_TRUE(within(3, [&] {
+    return !comm::connect_to("127.0.0.1", port, std::chrono::milliseconds(100));
+  })) << "the store's process ends with its last client";
+}
+
+TEST(ByHand, SurvivorsOfRank0NameIt) {
+  const int port = free_port();
+  Process one({kRank, "loop-all"}, by_hand(1, 2, port));
+  Process zero({kRank, "loop-all"}, by_hand(0, 2, port));
+  ASSERT_TRUE(within(30, [&] { return ready_pid(one.out(), 1) != 0; })) << one.all() << zero.all();
+  const auto start = Clock::now();
+  zero.signal(SIGKILL);
+  EXPECT_EQ(one.wait(10), 1) << one.all();
+  EXPECT_LT(seconds_since(start), 1) << one.all();
+  EXPECT_THAT(one.err(),
+              ContainsRegex(cat("error: rank 0 \\(host [^ ]*, pid ", zero.pid(), "\\) died")));
+  EXPECT_THAT(one.err(), Not(HasSubstr("what()")));
+}
+
+TEST(ByHand, APortInUseIsAnInputError) {
+  const comm::Fd other = comm::listen_on("127.0.0.1", 0, "");
+  const int port = comm::local_port(other);
+  Process zero({kRank, "sum"}, by_hand(0, 2, port));
+  EXPECT_EQ(zero.wait(20), 2) << zero.all();
+  EXPECT_THAT(zero.err(), AllOf(HasSubstr(cat("error: port ", port, " on 127.0.0.1 is in use")),
+                                HasSubstr("MASTER_PORT")));
+}
+
+TEST(ByHand, AWrongTokenIsRefused) {
+  const int port = free_port();
+  comm::Environment env = by_hand(0, 2, port);
+  env["TRIREME_JOB_TOKEN"] = "right";
+  env["TEST_JOIN_TIMEOUT_S"] = "4";
+  Process zero({kRank, "sum"}, env);
+  Process none({kRank, "sum"}, by_hand(1, 2, port));
+  env = by_hand(1, 2, port);
+  env["TRIREME_JOB_TOKEN"] = "wrong";
+  Process wrong({kRank, "sum"}, env);
+  EXPECT_EQ(none.wait(20), 2) << none.all();
+  EXPECT_THAT(none.err(), HasSubstr("belongs to another job: TRIREME_JOB_TOKEN is not set here"));
+  EXPECT_EQ(wrong.wait(20), 2) << wrong.all();
+  EXPECT_THAT(wrong.err(), HasSubstr("TRIREME_JOB_TOKEN is not that job's"));
+  EXPECT_EQ(zero.wait(20), 1) << zero.all();
+  EXPECT_THAT(zero.err(), HasSubstr("1 of 2 ranks did not join within 4 s: rank 1"));
+}
+
+TEST(ByHand, NobodyAnswersAtTheStore) {
+  comm::Environment env = by_hand(1, 2, free_port());
+  env["TEST_JOIN_TIMEOUT_S"] = "1";
+  Process one({kRank, "sum"}, env);
+  EXPECT_EQ(one.wait(20), 1) << one.all();
+  EXPECT_THAT(one.err(), AllOf(HasSubstr("error: no store of this job answers at 127.0.0.1:"),
+                               HasSubstr("MASTER_ADDR")));
+}
+
+TEST(ByHand, TwoProcessesWithOneRank) {
+  const int port = free_port();
+  comm::Environment env = by_hand(0, 3, port);
+  env["TEST_JOIN_TIMEOUT_S"] = "4";
+  Process zero({kRank, "sum"}, env);
+  Process a({kRank, "sum"}, by_hand(1, 3, port));
+  Process b({kRank, "sum"}, by_hand(1, 3, port));
+  ASSERT_TRUE(within(20, [&] { return a.has_ended() || b.has_ended(); }));
+  Process& refused = a.has_ended() ? a : b;
+  EXPECT_EQ(refused.wait(1), 2) << refused.all();
+  EXPECT_THAT(refused.err(), HasSubstr("two processes of this job have RANK=1"));
+}
+
+TEST(ByHand, AnUnknownInterfaceIsAnInputErrorThatListsWhatThereIs) {
+  comm::Environment env = by_hand(0, 2, free_port());
+  env["TEST_INTERFACE"] = "eth77";
+  Process zero({kRank, "sum"}, env);
+  EXPECT_EQ(zero.wait(20), 2) << zero.all();
+  EXPECT_THAT(zero.err(), AllOf(HasSubstr("'eth77'"), HasSubstr("lo (127.0.0.1)")));
+}
+
+}  // namespace
+}  // namespace trireme::launch

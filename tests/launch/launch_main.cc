@@ -1,0 +1,20 @@
+// launch_main RANKS RDZV COMMAND...: the launcher as a process. RDZV "-": none.
+#include <cstdio>
+#include <cstdlib>
+
+#include "trireme/base/error.h"
+#include "trireme/launch/launcher.h"
+
+int main(int argc, char** argv) {
+  trireme::launch::LaunchOptions options;
+  options.ranks = std::atoi(argv[1]);
+  options.rendezvous = std::string(argv[2]) == "-" ? "" : argv[2];
+  options.command.assign(argv + 3, argv + argc);
+  options.kill_after_s = 1;
+  try {
+    return trireme::launch::launch(options);
+  } catch (const trireme::Error& e) {
+    std::fprintf(stderr, "error: %s\n", e.what());
+    return e.exit_code();
+  }
+}
