@@ -1,0 +1,68 @@
+#include "trireme/parallel/flat_layout.h"
+
+#include <algorithm>
+#include <unordered_set>
+
+#include "trireme/base/error.h"
+
+namespace trireme::parallel {
+namespace {
+
+int64_t round_up(int64_t n, int64_t multiple) {
+  return (n + multiple - 1) / multiple * multiple;
+}
+
+bool same_settings(const nn::ParamSpec& a, const nn::ParamSpec& b) {
+  return a.decay == b.decay && a.lr_scale == b.lr_scale;
+}
+
+// Decayed first, then by learning-rate scale.
+bool settings_before(const nn::Param* a, const nn::Param* b) {
+  if (a->spec.decay != b->spec.decay) return a->spec.decay;
+  return a->spec.lr_scale < b->spec.lr_scale;
+}
+
+FlatLayout lay_out_unit(const std::string& name, std::vector<nn::Param*> params, int shards) {
+  std::stable_sort(params.begin(), params.end(), settings_before);
+  FlatLayout layout{.name = name, .slots = {}, .ranges = {}};
+  int64_t end = 0;
+  const nn::Param* previous = nullptr;
+  for (nn::Param* param : params) {
+    const nn::ParamSpec& spec = param->spec;
+    if (previous == nullptr || !same_settings(previous->spec, spec)) {
+      if (previous != nullptr) layout.ranges.back().end = end;
+      layout.ranges.push_back({end, end, spec.decay, spec.lr_scale});
+    }
+    layout.slots.push_back({param, end, spec.numel()});
+    end += round_up(spec.numel(), kAlignment);
+    previous = param;
+  }
+  layout.numel = round_up(end, kAlignment * shards);
+  layout.ranges.back().end = layout.numel;
+  return layout;
+}
+
+}  // namespace
+
+std::vector<FlatLayout> lay_out(const std::vector<nn::UnitParams>& units, int shards) {
+  std::unordered_set<const nn::Param*> held;
+  std::unordered_set<std::string> names;
+  std::vector<FlatLayout> layouts;
+  for (const nn::UnitParams& unit : units) {
+    std::vector<nn::Param*> params;
+    for (nn::Param* param : unit.params) {
+      if (!held.insert(param).second) continue;
+      for (const nn::Part& part : param->spec.parts) {
+        if (!names.insert(part.name).second) {
+          throw run_error("two parameters are named ", part.name, " (one in unit ", unit.name,
+                          "): names must be unique in a model");
+        }
+      }
+      params.push_back(param);
+    }
+    if (!params.empty()) layouts.push_back(lay_out_unit(unit.name, std::move(params), shards));
+  }
+  return layouts;
+}
+
+}  // namespace trireme::parallel

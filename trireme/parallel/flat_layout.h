@@ -1,0 +1,38 @@
+// Where the parameters of a unit lie in its flat bucket. Pure arithmetic over ParamSpecs: every
+// rank computes the same.
+//
+// A bucket holds one unit. Its Params stand in the order of their optimiser settings (decay,
+// learning-rate scale), each at a multiple of kAlignment elements; the end is padded so that
+// `shards` equal parts are multiples too. A Param of two units (a tied weight) lies in the first.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "trireme/nn/param.h"
+#include "trireme/optim/flat_buffer.h"
+
+namespace trireme::parallel {
+
+// 64 bytes of bf16, 128 of fp32: one offset serves the flat tensors of both.
+inline constexpr int64_t kAlignment = 32;
+
+struct Slot {
+  nn::Param* param;
+  int64_t offset;  // first element in the bucket
+  int64_t numel;
+};
+
+struct FlatLayout {
+  std::string name;  // the unit's
+  std::vector<Slot> slots;
+  std::vector<optim::FlatRange> ranges;  // settings; cover [0, numel)
+  int64_t numel = 0;                     // padding included
+};
+
+// One layout a unit that holds Params, in the units' order. Throws run_error when two Params have
+// the same name.
+std::vector<FlatLayout> lay_out(const std::vector<nn::UnitParams>& units, int shards);
+
+}  // namespace trireme::parallel
