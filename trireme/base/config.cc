@@ -184,7 +184,7 @@ bool Schema::is_table(std::string_view name) const {
 Error Schema::unknown_key(std::string_view key, const std::string& where) const {
   if (is_table(key)) return input_error(where, ": '", key, "' is a table of keys, not a value");
   for (const ConfigField& field : fields_) {
-    if (is_table_of(field.key, key)) {
+    if (field.key == key || is_table_of(field.key, key)) {
       return input_error(where, ": '", field.key, "' must be ", type_name(field.default_value),
                          ", not a table");
     }

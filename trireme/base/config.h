@@ -34,10 +34,10 @@ namespace trireme {
 // are not. NaN is refused always, infinity unless both sides are open.
 template <class T>
 struct Range {
-  std::optional<T> min;
-  std::optional<T> max;
-  std::optional<T> above;
-  std::optional<T> below;
+  std::optional<T> min = std::nullopt;
+  std::optional<T> max = std::nullopt;
+  std::optional<T> above = std::nullopt;
+  std::optional<T> below = std::nullopt;
 };
 
 // The values that a string may have.

@@ -38,7 +38,10 @@ std::string number_text(double value) {
   if (std::isnan(value)) return "nan";
   if (std::isinf(value)) return value > 0 ? "inf" : "-inf";
   char buffer[32];
-  const auto end = std::to_chars(buffer, buffer + sizeof buffer, value).ptr;
+  // 0.0003 and 5e-05: short numbers as people write them.
+  const bool plain = value == 0 || (std::abs(value) >= 1e-4 && std::abs(value) < 1e15);
+  const auto format = plain ? std::chars_format::fixed : std::chars_format::scientific;
+  const auto end = std::to_chars(buffer, buffer + sizeof buffer, value, format).ptr;
   std::string out(buffer, end);
   if (out.find_first_of(".e") == std::string::npos) out += ".0";
   return out;
@@ -96,16 +99,6 @@ void collect(const toml::table& table, const std::string& prefix, std::vector<To
   }
 }
 
-// toml++'s reason in one line: it quotes the text around the fault.
-std::string one_line(std::string_view reason) {
-  std::string out;
-  for (const char c : reason) {
-    const bool control = static_cast<unsigned char>(c) < 0x20 || c == 0x7F;
-    if (!control) out += c;
-  }
-  return out;
-}
-
 template <class Number>
 std::optional<Number> parsed_number(std::string_view text) {
   std::string digits;
@@ -151,7 +144,7 @@ std::vector<TomlEntry> parse_toml(std::string_view text, const std::string& name
   } catch (const toml::parse_error& error) {
     const auto& at = error.source().begin;
     throw input_error(name, ":", at.line, ":", at.column,
-                      ": not valid TOML: ", one_line(error.description()));
+                      ": not valid TOML: ", error.description());
   }
   std::stable_sort(out.begin(), out.end(),
                    [](const TomlEntry& a, const TomlEntry& b) { return a.line < b.line; });

@@ -18,9 +18,14 @@ enum class ErrorKind {
   kInterrupted = 3,  // stopped on request, after saving
 };
 
+// The text with line breaks and tabs as spaces and other control characters as '?': what a file or
+// a command line holds cannot break an error's one line, or steer the terminal.
+std::string one_line(std::string text);
+
 class Error : public std::runtime_error {
  public:
-  Error(ErrorKind kind, const std::string& message) : std::runtime_error(message), kind_(kind) {}
+  // The message is shown to people on one line: see one_line.
+  Error(ErrorKind kind, const std::string& message);
   ErrorKind kind() const { return kind_; }
   int exit_code() const { return static_cast<int>(kind_); }
 
@@ -32,7 +37,7 @@ class Error : public std::runtime_error {
 template <class... Parts>
 std::string cat(const Parts&... parts) {
   std::ostringstream out;
-  (out << ... << parts);
+  ((out << parts), ...);
   return out.str();
 }
 

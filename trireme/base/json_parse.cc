@@ -1,6 +1,7 @@
 // parse_json: nlohmann's lexer and parser, with a handler of our own that builds the value. The
 // stock builder looks every new key up in a vector, which takes seconds for a vocabulary of 50,000,
 // and lets duplicates through.
+#include <algorithm>
 #include <cstddef>
 #include <iterator>
 #include <string>
@@ -55,19 +56,40 @@ std::string place(std::string_view text, std::size_t offset, const std::string& 
   return cat(where, ":", line, ":", column);
 }
 
-// A short printable form of what stands in the text at an offset.
-std::string shown(std::string_view text, std::size_t offset) {
-  constexpr std::size_t kMaxShown = 16;
-  std::string out;
-  for (std::size_t i = offset; i < text.size() && out.size() < kMaxShown; ++i) {
-    const char c = text[i];
-    if (c < 0x20 || c > 0x7E) break;
-    out.push_back(c);
-    const bool word = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-                      c == '.' || c == '-' || c == '+' || c == '_';
-    if (!word) break;
+bool is_word(char c) {
+  return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '.' ||
+         c == '-' || c == '+' || c == '_';
+}
+
+// The token in which the text before `end` ends; the parser tells only how far it has read.
+std::string_view last_token(std::string_view text, std::size_t end) {
+  constexpr std::string_view kBlank = " \t\r\n";
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t start = text.find_first_not_of(kBlank, at);
+    if (start == std::string_view::npos) break;
+    at = start + 1;
+    if (text[start] == '"') {
+      while (at < text.size() && text[at] != '"') at += text[at] == '\\' ? 2 : 1;
+      at = std::min(at + 1, text.size());
+    } else if (is_word(text[start])) {
+      while (at < text.size() && is_word(text[at])) ++at;
+    }
+    // What was read may reach over blanks behind the token: "tru }".
+    const std::size_t next = std::min(text.find_first_not_of(kBlank, at), text.size());
+    if (at >= end || next >= end) return text.substr(start, at - start);
   }
-  return out;
+  return text.substr(std::min(end, text.size()));
+}
+
+// "unexpected 'tru'"
+std::string unexpected(std::string_view token) {
+  constexpr std::size_t kMaxShown = 24;
+  for (const char c : token) {
+    if (c < 0x20 || c > 0x7E)
+      return token.size() == 1 ? "unexpected character" : "unexpected string";
+  }
+  if (token.size() > kMaxShown) return cat("unexpected '", token.substr(0, kMaxShown), "...'");
+  return cat("unexpected '", token, "'");
 }
 
 class Builder {
@@ -98,29 +120,25 @@ class Builder {
   bool start_array(std::size_t) { return open(Json::array()); }
   bool end_array() { return close(); }
 
-  // Called by the parser; `position` counts the characters read, so the last token ends there.
-  bool parse_error(std::size_t position, const std::string& last_token,
+  // Called by the parser, which has read `position` characters.
+  bool parse_error(std::size_t position, const std::string& number,
                    const nlohmann::detail::exception& error) {
+    constexpr int kOutOfRange = 406;
     if (position > text_.size()) {
       throw input_error(place(text_, text_.size(), where_),
                         ": not valid JSON: the text ends in the middle of a value");
     }
-    if (error.id == 406) {  // nlohmann: number beyond double
-      throw input_error(place(text_, position - last_token.size(), where_), ": number '",
-                        last_token, "' is out of range");
+    const std::string_view token = last_token(text_, position);
+    const auto start = static_cast<std::size_t>(token.data() - text_.data());
+    if (error.id == kOutOfRange) {
+      throw input_error(place(text_, start, where_), ": number '", number, "' is out of range");
     }
-    const bool in_string = !last_token.empty() && last_token.front() == '"';
-    if (in_string) {
-      throw input_error(place(text_, position - 1, where_), ": not valid JSON: ", string_fault());
+    if (std::string_view(error.what()).find("invalid string") != std::string_view::npos) {
+      throw input_error(place(text_, position - 1, where_),
+                        ": not valid JSON: a string holds a "
+                        "control character, a wrong escape, or bytes that are not UTF-8");
     }
-    // A token with escaped control characters ("<U+0001>") is longer than its text; then its end
-    // has to do.
-    const std::size_t length =
-        last_token.empty() || last_token.size() > position ? 1 : last_token.size();
-    const std::size_t start = position - length;
-    const std::string token = shown(text_, start);
-    throw input_error(place(text_, start, where_), ": not valid JSON: ",
-                      token.empty() ? "unexpected character" : cat("unexpected '", token, "'"));
+    throw input_error(place(text_, start, where_), ": not valid JSON: ", unexpected(token));
   }
 
  private:
@@ -132,10 +150,6 @@ class Builder {
 
   std::string here() const {
     return place(text_, static_cast<std::size_t>(furthest_ - text_.data()), where_);
-  }
-
-  static const char* string_fault() {
-    return "a string holds a control character, a wrong escape, or bytes that are not UTF-8";
   }
 
   bool open(Json empty) {

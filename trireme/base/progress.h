@@ -18,7 +18,8 @@ struct ProgressState {
   std::int64_t step = 0;  // steps done
   double loss = 0;
   double real_tokens_per_s = 0;
-  std::optional<double> gemm_share;  // of the machine's measured GEMM peak, 0.62 = 62 %
+  std::optional<double> gemm_share =
+      std::nullopt;  // of the machine's measured GEMM peak, 0.62 = 62 %
 };
 
 struct ProgressOptions {

@@ -53,20 +53,23 @@ std::string nearest(std::string_view name, std::span<const std::string> candidat
   std::size_t best_distance = std::numeric_limits<std::size_t>::max();
   for (const std::string& candidate : candidates) {
     if (candidate.empty() || candidate.size() > kMaxLength) continue;
-    const std::size_t longer = std::max(name.size(), candidate.size());
-    const std::size_t distance = edit_distance(wanted, lower(candidate));
+    const std::string other = lower(candidate);
+    const bool same_last_part =
+        other.find('.') != std::string::npos && last_part(other) == last_part(wanted);
+    const std::size_t longer = std::max(wanted.size(), other.size());
     const std::size_t allowed = longer < 2 ? 0 : std::max<std::size_t>(1, longer / 3);
-    if (distance <= allowed && distance < best_distance) {
+    std::size_t distance = edit_distance(wanted, other);
+    if (same_last_part) {
+      distance = std::min<std::size_t>(distance, 1);
+    } else if (distance > allowed) {
+      continue;
+    }
+    if (distance < best_distance) {
       best = &candidate;
       best_distance = distance;
     }
   }
-  if (best != nullptr) return *best;
-  for (const std::string& candidate : candidates) {
-    const bool dotted = candidate.find('.') != std::string::npos;
-    if (dotted && lower(last_part(candidate)) == last_part(wanted)) return candidate;
-  }
-  return {};
+  return best == nullptr ? std::string() : *best;
 }
 
 std::string did_you_mean(std::string_view name, std::span<const std::string> candidates) {

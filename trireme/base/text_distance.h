@@ -17,8 +17,8 @@ std::size_t edit_distance(std::string_view a, std::string_view b);
 
 // The candidate nearest to name, upper and lower case taken as equal; the first one among equals.
 // Empty when nothing is near: more than a third of the longer spelling would have to change (one
-// edit is always allowed in names of two letters or more). Names with dots also match by their last
-// part alone: 'train.lr' finds 'optim.lr'.
+// edit is always allowed in names of two letters or more). A dotted candidate with the same last
+// part counts as one edit away: 'train.lr' finds 'optim.lr'.
 std::string nearest(std::string_view name, std::span<const std::string> candidates);
 
 // "; did you mean 'x'?", or nothing when no candidate is near.
