@@ -1,0 +1,47 @@
+// Saving and loading one checkpoint: a folder that is also a Hugging Face model folder.
+//
+//   runs/a/step-00000040/
+//     manifest.json          everything but the tensors, and where each tensor is
+//     model.safetensors      fp32 masters by Hugging Face's names
+//     optimizer.safetensors  exp_avg.NAME and exp_avg_sq.NAME
+//     config.json, ...       what the task adds, so that the folder can be served by itself
+//
+// A checkpoint is there wholly or not at all: it is written under a temporary name, every file and
+// the folder are synced, then it is renamed. A crash at any instant leaves the older ones as they
+// were.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "trireme/checkpoint/manifest.h"
+#include "trireme/optim/adamw.h"
+#include "trireme/parallel/engine.h"
+
+namespace trireme::checkpoint {
+
+// The tensors of a run, in place: read by save(), written by load().
+struct RunTensors {
+  parallel::Engine& engine;
+  optim::AdamW& adamw;
+};
+
+// "step-00000040"
+std::string step_folder_name(int64_t step);
+
+// Writes DIR/step-N for run.step and returns its path; one of that name is replaced. `write_assets`
+// adds files to the folder it is given (each complete when it returns). Throws run_error naming the
+// path; then nothing has changed.
+std::string save(const std::string& dir, const RunState& run, const RunTensors& tensors,
+                 const std::function<void(const std::string& folder)>& write_assets);
+
+// Reads FOLDER/manifest.json and checks that every file is there with its size and hash. Throws
+// input_error naming the file that is missing, truncated or changed.
+Manifest open_verified(const std::string& folder);
+
+// Fills masters (values too), moments and the update count from a checkpoint. Throws input_error
+// naming the tensor that is missing or has another shape; then the run's tensors are undefined.
+void load(const std::string& folder, const Manifest& manifest, const RunTensors& tensors);
+
+}  // namespace trireme::checkpoint
