@@ -1,0 +1,62 @@
+# `make` alone lists the targets. On a fresh Debian 12 machine every one of them does its own set-up.
+#   LIBTORCH=DIR  use that LibTorch instead of the one that set-up fetches
+#   JOBS=N        parallel jobs (default: the cores)
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+
+JOBS ?= $(shell nproc)
+BUILD := build/release
+SETUP := tools/setup.sh $(if $(LIBTORCH),--libtorch "$(LIBTORCH)")
+CONFIGURE = cmake --preset $(1) $(if $(LIBTORCH),-DTRIREME_LIBTORCH="$(abspath $(LIBTORCH))") >build/$(1)-configure.log \
+            || { tail -n 30 build/$(1)-configure.log; exit 1; }
+COMPILE = mkdir -p build && $(call CONFIGURE,$(1)) && cmake --build --preset $(1) -j $(JOBS)
+
+.PHONY: help setup build test test-interop lint demo bench fuzz asan tsan dist clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## install Debian packages, LibTorch and the pretrained model (nothing that is there already)
+	@$(SETUP)
+
+build: setup ## build/release: the binary, the library, the tests
+	@$(call COMPILE,release)
+
+test: build ## unit, golden and multi-rank tests
+	@tools/run_tests.py python tests/tools
+	@tools/run_tests.py ctest $(BUILD)
+
+test-interop: build ## against the live transformers, tokenizers, tensorboard, torchrun (own Python environment)
+	@$(SETUP) --interop
+	@tools/run_tests.py pytest .deps/interop/bin/python tests/interop
+
+lint: setup ## format, layers, scripts, clang-tidy (LINT_BASE=REF: only what changed since REF)
+	@LIBTORCH="$(LIBTORCH)" tools/lint.sh
+
+demo: build ## train on 2 ranks, evaluate, ask the trained model over HTTP (DATA=squad.json: your own data)
+	@mkdir -p build/demo
+	@$(BUILD)/trireme demo --model .deps/models/minilm-l6 --report build/demo/report.json $(if $(DATA),--data "$(DATA)")
+
+bench: build ## training speed beside Hugging Face's (benchmarks/README.md)
+	@$(SETUP) --interop
+	@benchmarks/train_vs_hf.py --report build/bench/train_vs_hf.json
+
+FUZZ_SECONDS ?= 60
+fuzz: setup ## every fuzz target for FUZZ_SECONDS (default 60)
+	@$(call COMPILE,fuzz)
+	@tools/run_fuzz.sh build/fuzz $(FUZZ_SECONDS)
+
+asan: setup ## the tests without LibTorch under the address and undefined-behaviour sanitizers
+	@$(call COMPILE,asan)
+	@tools/run_tests.py ctest build/asan
+
+tsan: setup ## all tests under the thread sanitizer
+	@$(call COMPILE,tsan)
+	@TSAN_OPTIONS="suppressions=$(CURDIR)/tools/tsan.supp $$TSAN_OPTIONS" tools/run_tests.py ctest build/tsan
+
+dist: build ## build/dist: a tar that runs on any x86-64 Linux with glibc 2.36 or newer
+	@tools/dist.sh $(BUILD) build/dist
+
+clean: ## remove build/ (.deps/ stays)
+	@rm -rf build
