@@ -76,6 +76,7 @@ struct CachingAllocator::State {
     }
   }
   static void give_back(void* data) {
+    if (data == nullptr) return;  // of an allocation of no bytes
     Header* header = header_of(data);
     State& state = *header->owner->state_;
     const std::lock_guard lock(state.mutex);

@@ -193,10 +193,14 @@ BertForPreTraining::BertForPreTraining(const BertConfig& c)
       transform_("cls.predictions.transform.dense", c.hidden_size, c.hidden_size,
                  c.initializer_range),
       transform_norm_("cls.predictions.transform.LayerNorm", c.hidden_size, c.layer_norm_eps),
-      decoder_bias_(bias_spec("cls.predictions.bias", c.vocab_size)),
+      decoder_bias_(
+          bias_spec(c.tie_word_embeddings ? "cls.predictions.bias" : "cls.predictions.decoder.bias",
+                    c.vocab_size)),
       pooler_(c),
       next_sentence_("cls.seq_relationship", c.hidden_size, 2, c.initializer_range) {
-  decoder_bias_.spec.aliases = {"cls.predictions.decoder.bias"};
+  // Files name the one bias twice, or only once of the two.
+  decoder_bias_.spec.aliases = {c.tie_word_embeddings ? "cls.predictions.decoder.bias"
+                                                      : "cls.predictions.bias"};
   if (c.tie_word_embeddings) {
     encoder_.word_embeddings().spec.aliases = {"cls.predictions.decoder.weight"};
     encoder_.word_embeddings().uses = 2;

@@ -1,0 +1,205 @@
+// BERT against Hugging Face's, by the fixtures of tests/golden/make_bert.py: logits, losses, all
+// gradients.
+#include "trireme/models/bert.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/models/golden.h"
+#include "trireme/models/weights.h"
+#include "trireme/nn/loss.h"
+
+namespace trireme::models {
+namespace {
+
+using trireme::testing::golden_folder;
+using trireme::testing::GoldenCase;
+using trireme::testing::tensor;
+
+BertConfig config_of(const std::string& name) {
+  const std::string path = golden_folder(name) + "/config.json";
+  return BertConfig::from_json(read_json_file(path), path);
+}
+
+template <class Model>
+std::unique_ptr<Model> load(const std::string& name, at::ScalarType dtype = at::kFloat) {
+  auto model = std::make_unique<Model>(config_of(name));
+  nn::allocate_values(model->units(), dtype);
+  nn::allocate_grads(model->units());
+  load_complete(io::SafetensorsFile(golden_folder(name) + "/model.safetensors"), model->units());
+  return model;
+}
+
+double distance(const at::Tensor& a, const at::Tensor& b) {
+  return (a.to(at::kDouble) - b.to(at::kDouble)).norm().item<double>();
+}
+
+// Contract 1: ||g - g'|| <= relative ||g'|| + 1e-2 relative ||all gradients||, for each tensor of
+// the fixture.
+void expect_gradients(const std::vector<nn::UnitParams>& units, const GoldenCase& golden,
+                      double relative) {
+  double all = 0.0;
+  size_t named = 0;
+  for (const io::TensorInfo& info : golden.expected.tensors()) {
+    if (!info.name.starts_with("grad.")) continue;
+    ++named;
+    all += std::pow(tensor(golden.expected, info.name).norm().item<double>(), 2);
+  }
+  all = std::sqrt(all);
+  size_t compared = 0;
+  for (const nn::UnitParams& unit : units) {
+    for (const nn::Param* param : unit.params) {
+      for (const nn::PartView& part : nn::part_views(*param, param->main_grad)) {
+        const at::Tensor expected = tensor(golden.expected, "grad." + part.part->name);
+        EXPECT_LE(distance(part.view, expected),
+                  relative * expected.norm().item<double>() + relative * 1e-2 * all)
+            << part.part->name;
+        ++compared;
+      }
+    }
+  }
+  EXPECT_EQ(compared, named);
+}
+
+at::Tensor real_rows(const at::Tensor& x, const GoldenCase& golden) {
+  return x.detach().narrow(0, 0, golden.seq.real_tokens()).to(at::kFloat);
+}
+
+class BertQaTest : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(BertQaTest, EqualsHuggingFace) {
+  GoldenCase golden(GetParam());
+  auto model = load<BertForQuestionAnswering>(GetParam());
+  const at::Tensor logits = model->forward(golden.context);
+  const at::Tensor expected = golden.packed("logits");
+  EXPECT_LE(distance(real_rows(logits, golden), expected), 1e-5 * expected.norm().item<double>());
+  const at::Tensor loss =
+      nn::span_loss(logits, tensor(golden.expected, "start_positions"),
+                    tensor(golden.expected, "end_positions"), golden.seq, golden.seq.sequences());
+  EXPECT_NEAR(loss.item<double>(), tensor(golden.expected, "loss").item<double>(), 1e-5);
+  loss.backward();
+  expect_gradients(model->units(), golden, 1e-5);
+}
+
+// The oracle of bf16 is fp32 with the same, rounded weights: what is left are the activations'
+// roundings.
+TEST_P(BertQaTest, Bf16StaysClose) {
+  GoldenCase golden(GetParam());
+  auto exact = load<BertForQuestionAnswering>(GetParam());
+  auto bf16 = load<BertForQuestionAnswering>(GetParam(), at::kBFloat16);
+  for (const nn::UnitParams& unit : exact->units()) {
+    for (nn::Param* param : unit.params) param->value.copy_(param->value.to(at::kBFloat16));
+  }
+  auto run = [&](BertForQuestionAnswering& model) {
+    const at::Tensor loss =
+        nn::span_loss(model.forward(golden.context), tensor(golden.expected, "start_positions"),
+                      tensor(golden.expected, "end_positions"), golden.seq, golden.seq.sequences());
+    loss.backward();
+    return loss.item<double>();
+  };
+  const double expected = run(*exact);
+  EXPECT_NEAR(run(*bf16), expected, 2e-2 * expected);
+  const auto exact_units = exact->units(), bf16_units = bf16->units();
+  double squares = 0.0, differences = 0.0;
+  for (size_t u = 0; u < exact_units.size(); ++u) {
+    for (size_t p = 0; p < exact_units[u].params.size(); ++p) {
+      const at::Tensor& g = exact_units[u].params[p]->main_grad;
+      squares += std::pow(g.norm().item<double>(), 2);
+      differences += std::pow(distance(bf16_units[u].params[p]->main_grad, g), 2);
+    }
+  }
+  EXPECT_LT(std::sqrt(differences / squares), 0.03);
+}
+
+INSTANTIATE_TEST_SUITE_P(Cases, BertQaTest, ::testing::Values("qa", "qa-one-head", "qa-odd-heads"));
+
+TEST(BertClassify, EqualsHuggingFace) {
+  GoldenCase golden("classify");
+  auto model = load<BertForSequenceClassification>("classify");
+  const at::Tensor logits = model->forward(golden.context);
+  const at::Tensor expected = tensor(golden.expected, "logits");
+  EXPECT_LE(distance(logits.detach(), expected), 1e-5 * expected.norm().item<double>());
+  const at::Tensor loss =
+      nn::cross_entropy(logits, tensor(golden.expected, "labels"), golden.seq.sequences());
+  EXPECT_NEAR(loss.item<double>(), tensor(golden.expected, "loss").item<double>(), 1e-5);
+  loss.backward();
+  expect_gradients(model->units(), golden, 1e-5);
+}
+
+class BertPreTrainingTest : public ::testing::TestWithParam<const char*> {};
+
+TEST_P(BertPreTrainingTest, EqualsHuggingFace) {
+  GoldenCase golden(GetParam());
+  auto model = load<BertForPreTraining>(GetParam());
+  const at::Tensor labels = golden.packed("labels");
+  const at::Tensor rows = at::nonzero(labels != -100).view(-1);
+  const auto logits = model->forward(golden.context, rows);
+  const at::Tensor expected = golden.packed("logits").index_select(0, rows);
+  EXPECT_LE(distance(logits.words_mv.detach(), expected), 1e-5 * expected.norm().item<double>());
+  const at::Tensor expected_next = tensor(golden.expected, "next_logits");
+  EXPECT_LE(distance(logits.next_b2.detach(), expected_next),
+            1e-5 * expected_next.norm().item<double>());
+  const at::Tensor loss =
+      nn::cross_entropy(logits.words_mv, labels.index_select(0, rows), rows.numel()) +
+      nn::cross_entropy(logits.next_b2, tensor(golden.expected, "next_sentence_label"),
+                        golden.seq.sequences());
+  EXPECT_NEAR(loss.item<double>(), tensor(golden.expected, "loss").item<double>(), 1e-5);
+  loss.backward();
+  expect_gradients(model->units(), golden, 1e-5);
+}
+
+INSTANTIATE_TEST_SUITE_P(Cases, BertPreTrainingTest,
+                         ::testing::Values("pretrain-tied", "pretrain-untied"));
+
+// Dropout: the same step redraws the same masks, another step others, and evaluation none.
+TEST(BertDropout, IsByCounter) {
+  GoldenCase golden("qa");
+  auto model = load<BertForQuestionAnswering>("qa");
+  const at::Tensor plain = model->forward(golden.context).detach();
+  golden.context.training = true;
+  const at::Tensor first = model->forward(golden.context).detach();
+  EXPECT_FALSE(at::allclose(plain, first));
+  EXPECT_TRUE(at::equal(first, model->forward(golden.context).detach()));
+  golden.context.dropout.step = 2;
+  EXPECT_FALSE(at::equal(first, model->forward(golden.context).detach()));
+}
+
+// Units are seen to begin and end, backward in reverse, and ready() comes once a Param.
+TEST(BertUnits, HooksAndReadiness) {
+  struct Log : nn::UnitHooks, nn::GradSink {
+    std::vector<std::string> events;
+    std::vector<std::string> ready;
+    void before_forward(const nn::UnitId& id) override { events.push_back("F" + id.name); }
+    void after_forward(const nn::UnitId& id) override { events.push_back("f" + id.name); }
+    void before_backward(const nn::UnitId& id) override { events.push_back("B" + id.name); }
+    void after_backward(const nn::UnitId& id) override { events.push_back("b" + id.name); }
+    void param_ready(nn::Param& param) override { ready.push_back(param.spec.name); }
+  } log;
+  GoldenCase golden("pretrain-tied");
+  auto model = load<BertForPreTraining>("pretrain-tied");
+  size_t params = 0;
+  for (const nn::UnitParams& unit : model->units()) {
+    for (nn::Param* param : unit.params) {
+      param->sink = &log;
+      ++params;
+    }
+  }
+  golden.context.hooks = &log;
+  const at::Tensor labels = golden.packed("labels");
+  const at::Tensor rows = at::nonzero(labels != -100).view(-1);
+  const auto logits = model->forward(golden.context, rows);
+  (nn::cross_entropy(logits.words_mv, labels.index_select(0, rows), rows.numel()) +
+   nn::cross_entropy(logits.next_b2, tensor(golden.expected, "next_sentence_label"),
+                     golden.seq.sequences()))
+      .backward();
+  EXPECT_EQ(log.events,
+            (std::vector<std::string>{"Fembeddings", "fembeddings", "Flayer.0", "flayer.0",
+                                      "Flayer.1", "flayer.1", "Blayer.1", "blayer.1", "Blayer.0",
+                                      "blayer.0", "Bembeddings", "bembeddings"}));
+  EXPECT_EQ(log.ready.size(), params);
+  // The tied table is used by the decoder first and is complete only with the embedding.
+  EXPECT_TRUE(std::find(log.ready.end() - 5, log.ready.end(),
+                        "bert.embeddings.word_embeddings.weight") != log.ready.end());
+}
+
+}  // namespace
+}  // namespace trireme::models
