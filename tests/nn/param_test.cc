@@ -1,0 +1,67 @@
+#include "trireme/nn/param.h"
+
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+#include "trireme/base/error.h"
+#include "trireme/base/random.h"
+
+namespace trireme::nn {
+namespace {
+
+ParamSpec fused() {
+  ParamSpec spec;
+  spec.name = "qk";
+  spec.shape = {5, 4};
+  spec.parts = {{"q", 2}, {"k", 3}};
+  return spec;
+}
+
+TEST(Param, ReadyAfterAllUses) {
+  struct Sink : GradSink {
+    int calls = 0;
+    void param_ready(Param&) override { ++calls; }
+  } sink;
+  Param param(fused());
+  param.sink = &sink;
+  param.uses = 2;
+  param.ready();  // frozen: no main_grad
+  EXPECT_EQ(sink.calls, 0);
+  param.main_grad = at::zeros({5, 4});
+  param.ready();
+  EXPECT_EQ(sink.calls, 0);
+  param.ready();
+  EXPECT_EQ(sink.calls, 1);
+  param.ready();
+  param.reset_ready();
+  param.ready();
+  EXPECT_EQ(sink.calls, 1);
+}
+
+TEST(Param, PartsAreViewsOfRows) {
+  Param param(fused());
+  at::Tensor whole = at::zeros({5, 4});
+  const std::vector<PartView> parts = part_views(param, whole);
+  ASSERT_EQ(parts.size(), 2u);
+  EXPECT_EQ(parts[1].part->name, "k");
+  EXPECT_EQ(parts[1].row_begin, 2);
+  at::Tensor(parts[1].view).fill_(1);
+  EXPECT_EQ(whole.sum().item<float>(), 12.0f);
+  EXPECT_THROW(part_views(param, at::zeros({6, 4})), Error);
+}
+
+TEST(Param, InitialValuesAreTheNormalsOfTheirNames) {
+  Param param(fused());
+  at::Tensor fp32 = at::empty({5, 4}), bf16 = at::empty({5, 4}, at::kBFloat16);
+  init_param(param, 7, fp32);
+  init_param(param, 7, bf16);
+  EXPECT_EQ(fp32[1][3].item<float>(), static_cast<float>(0.02 * normal(7, hash_name("q"), 7)));
+  EXPECT_EQ(fp32[2][0].item<float>(), static_cast<float>(0.02 * normal(7, hash_name("k"), 0)));
+  EXPECT_TRUE(at::equal(bf16, fp32.to(at::kBFloat16)));
+  param.spec.init = InitKind::kOnes;
+  init_param(param, 7, fp32);
+  EXPECT_TRUE(at::equal(fp32, at::ones({5, 4})));
+}
+
+}  // namespace
+}  // namespace trireme::nn

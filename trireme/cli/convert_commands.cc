@@ -1,0 +1,97 @@
+// trireme import and export: Hugging Face folders in and out.
+#include <iostream>
+
+#include "trireme/base/log.h"
+#include "trireme/cli/command.h"
+#include "trireme/cli/run_setup.h"
+#include "trireme/cli/session.h"
+#include "trireme/models/weights.h"
+
+namespace trireme::cli {
+namespace {
+
+struct ConvertArguments {
+  std::string from, to;
+  bool replace = false;
+  int64_t seed = 1;
+  double shard_gb = 5;
+};
+
+// The model's fp32 values as a whole folder: config.json, tokenizer files, model.safetensors (or
+// shards).
+void write_folder(tasks::QaModel& model, const ConvertArguments& arguments) {
+  io::HfWriteOptions options;
+  options.replace = arguments.replace;
+  options.shards.max_shard_bytes = static_cast<uint64_t>(arguments.shard_gb * 1e9);
+  io::HfFolderWriter writer(arguments.to, model.config().to_json("BertForQuestionAnswering"),
+                            models::tensor_infos(model.units()), options);
+  for (const nn::UnitParams& unit : model.units()) {
+    for (const nn::Param* param : unit.params) {
+      for (const nn::PartView& part : nn::part_views(*param, param->value)) {
+        const at::Tensor dense = part.view.contiguous();
+        writer.write(part.part->name,
+                     {static_cast<const std::byte*>(dense.const_data_ptr()), dense.nbytes()});
+      }
+    }
+  }
+  writer.copy_tokenizer(model.folder().path());
+  writer.commit();
+  std::cerr << "wrote " << arguments.to << std::endl;
+}
+
+int export_folder(const ConvertArguments& arguments) {
+  tasks::QaModel model(resolve_model_folder(arguments.from), {});
+  model.load_for_inference(at::kFloat);
+  write_folder(model, arguments);
+  return 0;
+}
+
+int import_folder(const ConvertArguments& arguments) {
+  tasks::QaModel model(arguments.from, {});
+  nn::allocate_values(model.units(), at::kFloat);
+  const models::LoadResult result = models::load_pretrained(
+      *model.folder().open_tensors(), model.units(), static_cast<uint64_t>(arguments.seed));
+  if (!result.missing.empty()) log_info(cat("new, drawn from the seed: ", join(result.missing)));
+  if (!result.unexpected.empty()) log_info(cat("left out: ", join(result.unexpected)));
+  write_folder(model, arguments);
+  return 0;
+}
+
+void add_common(CLI::App& command, ConvertArguments& arguments) {
+  command.add_option("to", arguments.to, "The folder to write.")->type_name("FOLDER")->required();
+  command.add_flag("--replace", arguments.replace,
+                   "Take the place of a model folder of that name.");
+  command
+      .add_option("--max-shard-gb", arguments.shard_gb,
+                  "Largest weights file; more become shards with an index.")
+      ->check(CLI::Range(0.000001, 1e6))
+      ->capture_default_str();
+}
+
+}  // namespace
+
+void add_export_command(CLI::App& app, Run& run) {
+  auto arguments = std::make_shared<ConvertArguments>();
+  CLI::App* command = app.add_subcommand("export", "Write a checkpoint as a Hugging Face folder.");
+  command->add_option("from", arguments->from, "A checkpoint, or a folder of them.")
+      ->type_name("CKPT")
+      ->required();
+  add_common(*command, *arguments);
+  command->callback([arguments, &run] { run = [arguments] { return export_folder(*arguments); }; });
+}
+
+void add_import_command(CLI::App& app, Run& run) {
+  auto arguments = std::make_shared<ConvertArguments>();
+  CLI::App* command = app.add_subcommand("import",
+                                         "Check a Hugging Face BERT folder and write it as a QA "
+                                         "model in fp32 (a missing head is drawn).");
+  command->add_option("from", arguments->from, "A Hugging Face folder.")
+      ->type_name("FOLDER")
+      ->required();
+  add_common(*command, *arguments);
+  command->add_option("--seed", arguments->seed, "Seed of a head that the folder lacks.")
+      ->capture_default_str();
+  command->callback([arguments, &run] { run = [arguments] { return import_folder(*arguments); }; });
+}
+
+}  // namespace trireme::cli

@@ -1,0 +1,105 @@
+// trireme doctor: what this machine and build can do, and what is missing.
+#include <ATen/Parallel.h>
+#include <torch/torch.h>
+#include <torch/version.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <fstream>
+
+#include "trireme/base/clock.h"
+#include "trireme/base/version.h"
+#include "trireme/cli/command.h"
+#include "trireme/cli/session.h"
+#include "trireme/comm/rank_env.h"
+#include "trireme/kernels/gemm.h"
+#include "trireme/kernels/isa.h"
+
+extern "C" int mkl_serv_intel_cpu_true();
+
+namespace trireme::cli {
+namespace {
+
+std::string processor_name() {
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line);) {
+    if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
+  }
+  return "unknown";
+}
+
+bool processor_flag(const std::string& flag) {
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line);) {
+    if (line.starts_with("flags")) return (line + " ").find(" " + flag + " ") != std::string::npos;
+  }
+  return false;
+}
+
+// Rate of y = x W^T on one thread at a model's shape, in GFLOP/s: median of several products.
+double gemm_gflops(at::ScalarType dtype) {
+  at::NoGradGuard no_grad;
+  const int threads = at::get_num_threads();
+  at::set_num_threads(1);
+  constexpr int64_t kRows = 1536, kIn = 768, kOut = 768;
+  const at::Tensor x = at::ones({kRows, kIn}).to(dtype), w = at::ones({kOut, kIn}).to(dtype);
+  std::vector<double> seconds;
+  const SteadyClock clock;
+  for (int i = 0; i < 12; ++i) {
+    const Stopwatch watch(clock);
+    const at::Tensor y = at::linear(x, w);
+    if (i >= 3) seconds.push_back(watch.seconds());
+  }
+  at::set_num_threads(threads);
+  std::nth_element(seconds.begin(), seconds.begin() + seconds.size() / 2, seconds.end());
+  return 2.0 * kRows * kIn * kOut / seconds[seconds.size() / 2] * 1e-9;
+}
+
+int doctor(const std::string& report_file) {
+  Report report("doctor");
+  Json& facts = report.metrics;
+  auto say = [&facts](const char* key, const char* label, Json value,
+                      const std::string& note = "") {
+    const std::string text = value.is_string() ? value.get<std::string>() : dump_json(value);
+    std::printf("%-26s %s%s\n", label, text.c_str(),
+                note.empty() ? "" : ("  (" + note + ")").c_str());
+    facts[key] = std::move(value);
+  };
+  auto gflops = [](double x) { return static_cast<int64_t>(x + 0.5); };
+  say("version", "trireme", version() + " (" + commit() + ")");
+  say("libtorch", "LibTorch", TORCH_VERSION);
+  say("processor", "processor", processor_name());
+  say("cores", "cores for this process", comm::available_cpus().size());
+  say("memory_gib", "memory, GiB", sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE) >> 30);
+  say("isa", "row kernels", std::string(kernels::ops_table().name));
+  say("avx512_bf16", "AVX512-BF16", processor_flag("avx512_bf16"));
+  say("amx_bf16", "AMX-BF16", processor_flag("amx_bf16"));
+  say("mkl_bf16_gemm", "MKL bf16 product", kernels::has_mkl_bf16_gemm(),
+      kernels::has_mkl_bf16_gemm()
+          ? ""
+          : "this LibTorch has none: weight gradients and attention take ATen's products");
+  const bool answer = mkl_serv_intel_cpu_true() != 0;
+  say("mkl_answer", "MKL fast paths", answer,
+      answer ? "TRIREME_MKL_ANSWER=0 leaves MKL its own choice" : "off by TRIREME_MKL_ANSWER=0");
+  say("gemm_fp32_gflops", "fp32 product, GFLOP/s/core", gflops(gemm_gflops(at::kFloat)));
+  say("gemm_bf16_gflops", "bf16 product, GFLOP/s/core", gflops(gemm_gflops(at::kBFloat16)),
+      processor_flag("avx512_bf16")
+          ? ""
+          : "no bf16 instructions: train with train.precision = \"fp32\"");
+  say("backends", "communication", Json::array({"gloo"}));
+  say("gpu", "GPU", "none in this build");
+  report.write(report_file);
+  return 0;
+}
+
+}  // namespace
+
+void add_doctor_command(CLI::App& app, Run& run) {
+  auto report = std::make_shared<std::string>();
+  CLI::App* command =
+      app.add_subcommand("doctor", "Say what this machine and build can do, and what is missing.");
+  add_report_option(*command, report.get());
+  command->callback([report, &run] { run = [report] { return doctor(*report); }; });
+}
+
+}  // namespace trireme::cli

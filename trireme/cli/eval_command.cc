@@ -1,0 +1,106 @@
+// trireme eval MODEL --data FILE, or eval CONFIG.toml: scores of a model on a SQuAD file.
+#include <iostream>
+
+#include "trireme/base/error.h"
+#include "trireme/cli/command.h"
+#include "trireme/cli/run_setup.h"
+#include "trireme/cli/session.h"
+#include "trireme/data/squad_metric.h"
+
+namespace trireme::cli {
+namespace {
+
+struct EvalArguments {
+  std::string model, data, report, predictions, null_odds;
+  std::vector<std::string> set;
+  std::string precision = "fp32";
+  bool answerable_only = false;
+  data::DecodeOptions decode;
+  int64_t micro_batch_tokens = 8192;
+};
+
+void print_scores(const data::QaScore& score) {
+  std::printf("%-22s %9s %9s %9s\n", "", "questions", "EM", "F1");
+  auto row = [](const char* name, int64_t count, double em, double f1) {
+    if (count > 0)
+      std::printf("%-22s %9lld %9.2f %9.2f\n", name, static_cast<long long>(count), em, f1);
+  };
+  row("all", score.total, score.em, score.f1);
+  row("with an answer", score.has_ans_total, score.has_ans_em, score.has_ans_f1);
+  row("without", score.no_ans_total, score.no_ans_em, score.no_ans_f1);
+  std::printf("best thresholds: EM %.2f at %.3f, F1 %.2f at %.3f (chosen on these questions)\n",
+              score.best_em, score.best_em_threshold, score.best_f1, score.best_f1_threshold);
+}
+
+int evaluate(EvalArguments& arguments) {
+  std::unique_ptr<RunSetup> setup;
+  if (arguments.model.ends_with(".toml")) {
+    setup = std::make_unique<RunSetup>(arguments.model, arguments.set);
+    if (setup->config.model.path.empty()) {
+      throw input_error(setup->schema.where("model.path"),
+                        ": eval needs the folder of a trained model");
+    }
+  } else if (!arguments.set.empty()) {
+    throw input_error("--set goes with a CONFIG.toml");
+  }
+  if (setup == nullptr && arguments.data.empty())
+    throw input_error("--data is needed with a model folder");
+  const auto world = join_world(setup ? setup->world_options() : comm::WorldOptions{});
+  tasks::QaModel model =
+      setup ? setup->make_model()
+            : tasks::QaModel(resolve_model_folder(arguments.model), tasks::QaModelOptions{});
+  tasks::QaTaskOptions options = setup ? setup->task_options(false) : tasks::QaTaskOptions{};
+  if (!setup) {
+    options.decode = arguments.decode;
+    options.micro_batch_tokens = arguments.micro_batch_tokens;
+    options.answerable_only = arguments.answerable_only;
+  }
+  if (!arguments.data.empty()) options.dev_file = arguments.data;
+  if (options.dev_file.empty())
+    throw input_error(setup->schema.where("data.dev"), ": nothing to evaluate on");
+  tasks::QaTask task(model, options);
+  model.load_for_inference(parse_precision(arguments.precision));
+  const std::vector<data::QaPrediction> predictions = task.predict(*world);
+  const data::QaScore score =
+      data::score_squad(task.dev_examples(), predictions, options.decode.no_answer_threshold);
+  if (world->rank() != 0) return 0;
+  print_scores(score);
+  write_predictions(predictions, arguments.predictions, arguments.null_odds);
+  Report report("eval");
+  report.config =
+      setup ? setup->schema.to_json() : Json{{"model", arguments.model}, {"data", arguments.data}};
+  report.world = describe(*world);
+  report.metrics["eval"] = data::to_json(score);
+  report.write(arguments.report);
+  return 0;
+}
+
+}  // namespace
+
+void add_eval_command(CLI::App& app, Run& run) {
+  auto arguments = std::make_shared<EvalArguments>();
+  CLI::App* command = app.add_subcommand("eval", "Score a model on a SQuAD file (EM, F1).");
+  command
+      ->add_option("model", arguments->model,
+                   "A model folder, a checkpoint, or the run's CONFIG.toml.")
+      ->type_name("MODEL|CONFIG.toml")
+      ->required();
+  command->add_option("--data", arguments->data, "Questions in SQuAD format.")->type_name("FILE");
+  command->add_option("--set", arguments->set, "Override a key of CONFIG.toml.")
+      ->type_name("KEY=VALUE");
+  command->add_flag("--answerable-only", arguments->answerable_only,
+                    "Leave out questions without an answer.");
+  command->add_option("--predictions", arguments->predictions, "Write {id: text} here.")
+      ->type_name("FILE");
+  command->add_option("--null-odds", arguments->null_odds, "Write {id: odds of no answer} here.")
+      ->type_name("FILE");
+  command->add_option("--micro-batch-tokens", arguments->micro_batch_tokens, "Most tokens at once.")
+      ->check(CLI::Range(64, 1 << 24))
+      ->capture_default_str();
+  add_decode_options(*command, &arguments->decode);
+  add_precision_option(*command, &arguments->precision);
+  add_report_option(*command, &arguments->report);
+  command->callback([arguments, &run] { run = [arguments] { return evaluate(*arguments); }; });
+}
+
+}  // namespace trireme::cli

@@ -1,0 +1,83 @@
+#include "trireme/cli/run_setup.h"
+
+#include <cstdio>
+#include <filesystem>
+
+#include "trireme/base/error.h"
+#include "trireme/base/progress.h"
+#include "trireme/cli/session.h"
+
+namespace trireme::cli {
+
+RunSetup::RunSetup(const std::string& config_file, const std::vector<std::string>& overrides) {
+  train::bind(schema, &config);
+  schema.load(config_file);
+  for (const std::string& assignment : overrides) schema.set(assignment);
+  schema.check_required();
+  train::check(schema, config);
+}
+
+comm::WorldOptions RunSetup::world_options() const {
+  comm::WorldOptions options;
+  options.backend = config.comm.backend;
+  options.timeout_s = config.comm.timeout_s;
+  options.interface = config.comm.interface;
+  options.bind_address = config.comm.bind_address;
+  return options;
+}
+
+void RunSetup::check_world(const comm::World& world) const {
+  if (config.parallel.dp != 0 && config.parallel.dp != world.size()) {
+    throw input_error(schema.where("parallel.dp"), " is ", config.parallel.dp, ", but ",
+                      world.size(), world.size() == 1 ? " rank runs" : " ranks run",
+                      "; start as many with trireme launch -n");
+  }
+}
+
+tasks::QaModel RunSetup::make_model() const {
+  tasks::QaModelOptions options;
+  options.attention_dropout = config.model.attention_dropout;
+  options.hidden_dropout = config.model.hidden_dropout;
+  options.windows.max_length = static_cast<int32_t>(config.data.max_length);
+  options.windows.doc_stride = static_cast<int32_t>(config.data.doc_stride);
+  if (!config.model.path.empty()) return {resolve_model_folder(config.model.path), options};
+  return {std::filesystem::path(config.model.config).parent_path().string(), options};
+}
+
+tasks::QaTaskOptions RunSetup::task_options(bool training) const {
+  tasks::QaTaskOptions options;
+  options.train_file = training ? config.data.train : "";
+  options.dev_file = config.data.dev;
+  options.answerable_only = config.data.answerable_only;
+  options.decode.n_best = static_cast<int32_t>(config.eval.n_best);
+  options.decode.max_answer_tokens = static_cast<int32_t>(config.eval.max_answer_tokens);
+  options.micro_batch_tokens = config.data.micro_batch_tokens;
+  return options;
+}
+
+std::string join(const std::vector<std::string>& names) {
+  constexpr size_t kShown = 4;
+  std::string text;
+  for (size_t i = 0; i < names.size() && i < kShown; ++i) text += (i > 0 ? ", " : "") + names[i];
+  if (names.size() > kShown) text += cat(" and ", names.size() - kShown, " more");
+  return text;
+}
+
+std::string summary(const train::TrainResult& result) {
+  std::string text =
+      cat("step ", result.step, ": ", format_count(result.real_tokens_per_s), " real tokens/s");
+  if (!result.losses.empty()) text += cat(", last loss ", result.losses.back());
+  if (!result.eval.empty()) {
+    text += ", evaluation:";
+    for (const char* key : {"em", "f1", "has_ans_f1", "no_ans_f1"}) {
+      if (!result.eval.contains(key)) continue;
+      char value[32];
+      std::snprintf(value, sizeof(value), " %s %.2f", key, result.eval[key].get<double>());
+      text += value;
+    }
+  }
+  if (!result.checkpoint.empty()) text += "\ncheckpoint " + result.checkpoint;
+  return text;
+}
+
+}  // namespace trireme::cli

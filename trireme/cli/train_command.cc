@@ -1,0 +1,97 @@
+// trireme train CONFIG: one rank of a training run.
+#include <iostream>
+
+#include "trireme/base/log.h"
+#include "trireme/base/progress.h"
+#include "trireme/checkpoint/folder.h"
+#include "trireme/cli/command.h"
+#include "trireme/cli/run_setup.h"
+#include "trireme/cli/session.h"
+#include "trireme/models/weights.h"
+#include "trireme/train/stop_signal.h"
+#include "trireme/train/trainer.h"
+
+namespace trireme::cli {
+namespace {
+
+struct TrainArguments {
+  std::string config;
+  std::vector<std::string> set;
+  std::string resume;
+  std::string report;
+  bool print_config = false;
+};
+
+// Initial weights: the pretrained ones of model.path, the head drawn from the seed.
+void load_pretrained(const tasks::QaModel& model, uint64_t seed,
+                     const std::vector<nn::UnitParams>& units, parallel::Engine& engine, bool say) {
+  const models::LoadResult result =
+      models::load_pretrained(*model.folder().open_tensors(), units, seed,
+                              [&engine](const nn::Param& param) { return engine.master(param); });
+  if (!say) return;
+  if (!result.missing.empty()) log_info(cat("new, drawn from the seed: ", join(result.missing)));
+  if (!result.unexpected.empty())
+    log_info(cat("in the file, not in this model: ", join(result.unexpected)));
+}
+
+int train(const TrainArguments& arguments) {
+  RunSetup setup(arguments.config, arguments.set);
+  if (arguments.print_config) {
+    std::cout << setup.schema.print();
+    return 0;
+  }
+  const train::StopSignal stop;
+  const auto world = join_world(setup.world_options());
+  setup.check_world(*world);
+  const bool first = world->rank() == 0;
+  tasks::QaModel model = setup.make_model();
+  tasks::QaTask task(model, setup.task_options(/*training=*/true));
+
+  train::TrainOptions options;
+  options.resume = arguments.resume;
+  options.stop = &stop.flag();
+  options.progress = first ? &std::cerr : nullptr;
+  options.progress_in_place = stderr_is_terminal();
+  if (!setup.config.model.path.empty()) {
+    options.load_weights = [&](parallel::Engine& engine) {
+      load_pretrained(model, static_cast<uint64_t>(setup.config.train.seed), task.units(), engine,
+                      first);
+    };
+  }
+  const train::TrainResult result =
+      train::train(setup.config, setup.schema.to_json(), *world, task, options);
+  if (first) {
+    Report report("train");
+    report.config = setup.schema.to_json();
+    report.world = describe(*world);
+    result.add_to(report);
+    report.write(arguments.report);
+    std::cerr << summary(result) << std::endl;
+  }
+  result.check_not_interrupted();
+  return 0;
+}
+
+}  // namespace
+
+void add_train_command(CLI::App& app, Run& run) {
+  auto arguments = std::make_shared<TrainArguments>();
+  CLI::App* command = app.add_subcommand("train",
+                                         "Train a model as a TOML file says (one rank; `trireme "
+                                         "launch -n N -- train ...` for several).");
+  command->add_option("config", arguments->config, "The run: model, data, optimiser, layout.")
+      ->type_name("CONFIG.toml")
+      ->required();
+  command->add_option("--set", arguments->set, "Override a key: --set train.steps=500")
+      ->type_name("KEY=VALUE");
+  command
+      ->add_option("--resume", arguments->resume,
+                   "Go on from this checkpoint, or the newest in this folder.")
+      ->type_name("DIR");
+  command->add_flag("--print-config", arguments->print_config,
+                    "Print every key with its value and its line of help, and stop.");
+  add_report_option(*command, &arguments->report);
+  command->callback([arguments, &run] { run = [arguments] { return train(*arguments); }; });
+}
+
+}  // namespace trireme::cli

@@ -1,0 +1,56 @@
+// Extractive question answering on SQuAD files: a sample is a window, its loss the mean of the
+// cross entropies of its start and end (Devlin et al., section 4.2), the metric F1.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "trireme/tasks/qa_model.h"
+#include "trireme/tasks/task.h"
+
+namespace trireme::tasks {
+
+struct QaTaskOptions {
+  std::string train_file;
+  std::string dev_file;  // may be empty: nothing to evaluate
+  bool answerable_only = false;
+  data::DecodeOptions decode;
+  int64_t micro_batch_tokens = 8192;  // of evaluation
+};
+
+class QaTask : public Task {
+ public:
+  // Reads and tokenises both files. `model` outlives the task. An empty train_file: evaluation
+  // only.
+  QaTask(QaModel& model, const QaTaskOptions& options);
+
+  int64_t train_size() const override { return static_cast<int64_t>(train_windows_.size()); }
+  int64_t train_length(int64_t index) const override {
+    return train_windows_[static_cast<size_t>(index)].length();
+  }
+  data::PackedBatch make_batch(std::span<const SampleRef> samples, StepKey key) const override;
+  std::vector<int64_t> loss_counts(std::span<const SampleRef> global_batch,
+                                   StepKey key) const override;
+  at::Tensor loss(const data::PackedBatch& batch, nn::Context& context,
+                  std::span<const int64_t> counts) override;
+  // em, f1, has_ans_em, has_ans_f1, no_ans_em, no_ans_f1, best_*, and "questions". Empty without a
+  // development set.
+  Json evaluate(comm::World& world) override;
+  std::string metric() const override { return "f1"; }
+  bool metric_higher_is_better() const override { return true; }
+  std::vector<nn::UnitParams> units() override { return model_.units(); }
+  void write_assets(const std::string& folder) const override;
+
+  // Predictions for the development set, on every rank; the work is divided.
+  std::vector<data::QaPrediction> predict(comm::World& world);
+  const std::vector<data::QaExample>& dev_examples() const { return dev_examples_; }
+
+ private:
+  QaModel& model_;
+  QaTaskOptions options_;
+  std::vector<data::QaWindow> train_windows_, dev_windows_;
+  std::vector<data::QaExample> dev_examples_;
+};
+
+}  // namespace trireme::tasks
