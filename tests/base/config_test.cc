@@ -224,12 +224,40 @@ TEST_F(Config, WrongSyntaxNamesLineAndColumn) {
   }
 }
 
+std::string dotted_key(int parts) {
+  std::string key = "x";
+  for (int i = 1; i < parts; ++i) key += ".x";
+  return key;
+}
+
 TEST_F(Config, DeepNestingIsRefusedNotFollowed) {
   const std::string message = load_error("x = " + std::string(100000, '['));
   EXPECT_NE(message.find("x.toml:1:"), std::string::npos) << message;
-  std::string dotted = "x";
-  for (int i = 0; i < 20000; ++i) dotted += ".x";
-  EXPECT_EQ(load_error(dotted + " = 1").find("x.toml:1:"), 0U);
+  const std::string tables = load_error("x = " + std::string(100000, '{'));
+  EXPECT_NE(tables.find("x.toml:1:"), std::string::npos) << tables;
+  const std::string deep = ": a key has more than 64 parts";
+  EXPECT_EQ(load_error(dotted_key(1000000) + " = 1"), "x.toml:1" + deep);
+  EXPECT_EQ(load_error("\n\n[" + dotted_key(65) + "]"), "x.toml:3" + deep);
+  EXPECT_EQ(load_error("a = {b = 1, " + dotted_key(100) + " = 2}"), "x.toml:1" + deep);
+  const std::string text = "name = \"\"\"\n\"quoted\" \\\"\"\"\"\n" + dotted_key(65) + " = 1";
+  EXPECT_EQ(load_error(text), "x.toml:3" + deep);
+  EXPECT_EQ(load_error(dotted_key(64) + " = 1"), "x.toml:1: unknown key 'x'");
+}
+
+TEST_F(Config, DotsInStringsAndCommentsAreNotCounted) {
+  const std::string dots(200, '.');
+  const std::string texts[] = {
+      "name = \"" + dots + "\"",
+      "name = '" + dots + "'",
+      "name = '''\n" + dots + "''' # '" + dots,
+      "# it's \"\n# " + dots + "\nname = \"a \\\" " + dots + "\"",
+      "name = \"\"\"" + dots + "\n\\\"\"\"" + dots + "\"\"\"",
+  };
+  for (const std::string& text : texts) {
+    s_.name = "";
+    schema_.load_text(text, "x.toml");
+    EXPECT_NE(s_.name.find(dots), std::string::npos) << text;
+  }
 }
 
 // Whatever the bytes: accepted, or an input_error of one line.

@@ -274,6 +274,29 @@ TEST_F(SquadFiles, ReadsFromDisk) {
   EXPECT_EQ(read_squad(path("a.json")).at(0).question, "Who sat?");
 }
 
+TEST_F(SquadFiles, QuestionsComeBackAsWritten) {
+  const auto first = std::make_shared<const std::string>("The \"cat\" 🚀 sat\n here.");
+  const auto second = std::make_shared<const std::string>("");
+  const std::vector<QaExample> written = {
+      {"1", "Who sat?", first, {{"cat", 5}, {"The \"cat\"", 0}}, false, "Cats"},
+      {"2", "Where?", first, {{"here", 17}}, false, "Cats"},
+      {"3", "When?", second, {}, true, "Cats"},
+      {"4", "Why?", second, {}, true, "ü"}};
+  write_squad(path("w.json"), written);
+  const std::vector<QaExample> read = read_squad(path("w.json"));
+  ASSERT_EQ(read.size(), written.size());
+  for (size_t i = 0; i < read.size(); ++i) {
+    EXPECT_EQ(read[i].id, written[i].id);
+    EXPECT_EQ(read[i].question, written[i].question);
+    EXPECT_EQ(*read[i].context, *written[i].context);
+    EXPECT_EQ(read[i].answers, written[i].answers);
+    EXPECT_EQ(read[i].is_impossible, written[i].is_impossible);
+    EXPECT_EQ(read[i].title, written[i].title);
+  }
+  EXPECT_EQ(read[0].context, read[1].context) << "one paragraph";
+  EXPECT_NE(read[2].context, read[3].context) << "another article";
+}
+
 TEST_F(SquadFiles, PredictionsComeBackAsWritten) {
   const std::map<std::string, std::string> texts = {{"1", ""}, {"a\"b", "ü🚀\n"}};
   write_predictions(path("p.json"), texts);

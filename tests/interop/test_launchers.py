@@ -1,8 +1,10 @@
-"""The ranks started by launchers that are not ours: torchrun (PyTorch's elastic agent) and Open MPI's mpirun.
+"""The ranks started by launchers that are not ours: torchrun (PyTorch's elastic agent) and Open MPI's mpirun; and our
+launcher on a terminal.
 
-Needs the test binary comm_rank (built with the tests) in TRIREME_BUILD_DIR, default build/release.
+Needs the test binaries comm_rank and launch_main (built with the tests) in TRIREME_BUILD_DIR, default build/release.
 """
 import os
+import pty
 import re
 import shutil
 import signal
@@ -17,6 +19,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("TRIREME_BUILD_DIR", ROOT / "build" / "release"))
 RANK = BUILD / "comm_rank"
+LAUNCHER = BUILD / "launch_main"
 
 pytestmark = pytest.mark.skipif(not RANK.exists(), reason=f"{RANK} is not built")
 
@@ -87,3 +90,26 @@ def test_a_port_in_use_under_mpirun_is_an_input_error():
         done = run("mpirun", "sum", MASTER_PORT=str(port))
     assert done.returncode == 2, done.stdout + done.stderr
     assert re.search(rf"error: port {port} on 127.0.0.1 is in use; .*MASTER_PORT", done.stderr), done.stderr
+
+
+def test_control_c_on_a_terminal_ends_the_job():
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execve(LAUNCHER, [str(LAUNCHER), "2", "-", str(RANK), "loop-all"], environment())
+    said = b""
+    pids = {}
+    try:
+        while len(pids) < 2:
+            said += os.read(terminal, 4096)
+            pids = {m[1]: int(m[2]) for m in re.finditer(rb"ready (\d) (\d+)\r", said)}
+        os.write(terminal, b"\x03")
+        while True:
+            said += os.read(terminal, 4096)
+    except OSError:  # the terminal's last process has gone
+        pass
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 1, said
+    assert b"trireme launch: SIGINT: waiting for the ranks to save and stop" in said, said
+    for rank in pids.values():
+        with pytest.raises(ProcessLookupError):
+            os.kill(rank, 0)

@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "tests/launch/process.h"
 #include "trireme/base/error.h"
 
@@ -47,6 +49,7 @@ TEST(Faults, AKilledRankIsNamedByAllSurvivorsWithinASecond) {
     EXPECT_LT(seconds_since(start), 1.5) << loop.process().all();
     const std::string err = loop.process().err();
     EXPECT_THAT(err, HasSubstr(cat("rank ", victim, " (pid ", pid, ") was killed by signal 9")));
+    EXPECT_EQ(lines(err), 5) << err;  // shared cores, who died, what each survivor was in
     for (int r = 0; r < 4; ++r) {
       if (r != victim) {
         EXPECT_THAT(
@@ -120,6 +123,10 @@ comm::Environment by_hand(int rank, int size, int port) {
           {"TEST_JOIN_TIMEOUT_S", "10"}};
 }
 
+int64_t lines(const std::string& text) {
+  return std::count(text.begin(), text.end(), '\n');
+}
+
 int free_port() {
   return comm::local_port(comm::listen_on("127.0.0.1", 0, ""));
 }
@@ -176,6 +183,9 @@ TEST(ByHand, AWrongTokenIsRefused) {
   EXPECT_THAT(wrong.err(), HasSubstr("TRIREME_JOB_TOKEN is not that job's"));
   EXPECT_EQ(zero.wait(20), 1) << zero.all();
   EXPECT_THAT(zero.err(), HasSubstr("1 of 2 ranks did not join within 4 s: rank 1"));
+  for (const Process* p : {&zero, &none, &wrong}) {
+    EXPECT_EQ(lines(p->err()), 1) << p->err();
+  }
 }
 
 TEST(ByHand, NobodyAnswersAtTheStore) {

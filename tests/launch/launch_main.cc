@@ -1,4 +1,5 @@
-// launch_main RANKS RDZV COMMAND...: the launcher as a process. RDZV "-": none.
+// launch_main RANKS RDZV COMMAND...: the launcher as a process. RDZV "-": none. TEST_NODES and
+// TEST_NODE_RANK: several nodes.
 #include <cstdio>
 #include <cstdlib>
 
@@ -11,6 +12,10 @@ int main(int argc, char** argv) {
   options.rendezvous = std::string(argv[2]) == "-" ? "" : argv[2];
   options.command.assign(argv + 3, argv + argc);
   options.kill_after_s = 1;
+  if (const char* nodes = std::getenv("TEST_NODES")) {
+    options.nodes = std::atoi(nodes);
+    options.node_rank = std::atoi(std::getenv("TEST_NODE_RANK"));
+  }
   try {
     return trireme::launch::launch(options);
   } catch (const trireme::Error& e) {

@@ -104,6 +104,21 @@ TEST(Launch, RanksMeetAndShareTheCores) {
   }
 }
 
+TEST(Launch, TwoNodesMeetAtTheRendezvous) {
+  const std::string rdzv = cat("127.0.0.1:", comm::local_port(comm::listen_on("127.0.0.1", 0, "")));
+  comm::Environment env{{"TEST_NODES", "2"}, {"TRIREME_JOB_TOKEN", "t"}, {"TEST_NODE_RANK", "1"}};
+  Process second(job(2, {"sum"}, rdzv), env);
+  env["TEST_NODE_RANK"] = "0";
+  Process first(job(2, {"sum"}, rdzv), env);
+  EXPECT_EQ(first.wait(60), 0) << first.all();
+  EXPECT_EQ(second.wait(60), 0) << second.all();
+  EXPECT_THAT(first.out(), AllOf(HasSubstr("rank 0 of 4 local 0 of 2"),
+                                 HasSubstr("[rank 1] rank 1 of 4 local 1 of 2")));
+  EXPECT_THAT(second.out(),
+              AllOf(HasSubstr("[rank 2] rank 2 of 4 local 0 of 2"), HasSubstr("sum 10\n"),
+                    HasSubstr("[rank 3] rank 3 of 4 local 1 of 2")));
+}
+
 TEST(Launch, OutputOfRank0IsPassedThroughAndThatOfOthersIsPrefixed) {
   Process p(job(2, {"output"}));
   ASSERT_EQ(p.wait(30), 0) << p.all();

@@ -93,7 +93,10 @@ std::string Schema::help() const {
   }
   std::string out;
   for (const auto& [left, right] : rows) {
-    out += left + std::string(width - left.size() + 2, ' ') + right + "\n";
+    out += left;
+    out.append(width - left.size() + 2, ' ');
+    out += right;
+    out += '\n';
   }
   return out;
 }

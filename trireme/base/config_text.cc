@@ -1,12 +1,9 @@
-// The only file that includes toml++.
 #include "trireme/base/config_text.h"
 
 #include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <system_error>
-
-#include <toml++/toml.h>
 
 #include "trireme/base/error.h"
 #include "trireme/base/utf8.h"
@@ -47,58 +44,6 @@ std::string number_text(double value) {
   return out;
 }
 
-std::optional<std::vector<std::string>> string_list(const toml::array& array) {
-  std::vector<std::string> out;
-  for (const toml::node& element : array) {
-    const auto* text = element.as_string();
-    if (text == nullptr) return std::nullopt;
-    out.push_back(text->get());
-  }
-  return out;
-}
-
-// Value and description of a leaf.
-void read_leaf(const toml::node& node, TomlEntry& entry) {
-  constexpr std::size_t kMaxShown = 40;
-  if (const auto* integer = node.as_integer()) {
-    entry.value = integer->get();
-  } else if (const auto* number = node.as_floating_point()) {
-    entry.value = number->get();
-  } else if (const auto* boolean = node.as_boolean()) {
-    entry.value = boolean->get();
-  } else if (const auto* text = node.as_string()) {
-    entry.value = text->get();
-    entry.described = "a string";
-    if (text->get().size() <= kMaxShown) entry.described = "the string " + toml_string(text->get());
-    return;
-  } else if (const auto* array = node.as_array()) {
-    if (auto list = string_list(*array)) entry.value = std::move(*list);
-    entry.described = "an array";
-    return;
-  } else {
-    entry.described = "a date or time";
-    return;
-  }
-  entry.described = config_text(*entry.value);
-}
-
-void collect(const toml::table& table, const std::string& prefix, std::vector<TomlEntry>& out) {
-  for (const auto& [key, node] : table) {
-    TomlEntry entry;
-    entry.key = prefix + std::string(key.str());
-    entry.line = key.source().begin.line;
-    const std::string inner = entry.key + ".";
-    if (const toml::table* inner_table = node.as_table()) {
-      entry.is_table = true;
-      out.push_back(std::move(entry));
-      collect(*inner_table, inner, out);
-    } else {
-      read_leaf(node, entry);
-      out.push_back(std::move(entry));
-    }
-  }
-}
-
 template <class Number>
 std::optional<Number> parsed_number(std::string_view text) {
   std::string digits;
@@ -136,20 +81,6 @@ std::optional<ConfigValue> parse_set_list(std::string_view text) {
 }
 
 }  // namespace
-
-std::vector<TomlEntry> parse_toml(std::string_view text, const std::string& name) {
-  std::vector<TomlEntry> out;
-  try {
-    collect(toml::parse(text), "", out);
-  } catch (const toml::parse_error& error) {
-    const auto& at = error.source().begin;
-    throw input_error(name, ":", at.line, ":", at.column,
-                      ": not valid TOML: ", error.description());
-  }
-  std::stable_sort(out.begin(), out.end(),
-                   [](const TomlEntry& a, const TomlEntry& b) { return a.line < b.line; });
-  return out;
-}
 
 std::optional<ConfigValue> converted(const std::optional<ConfigValue>& value,
                                      const ConfigValue& like) {

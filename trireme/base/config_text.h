@@ -22,7 +22,8 @@ struct TomlEntry {
   std::string described;             // "the string \"abc\"", "an array", for messages
 };
 
-// toml++ behind it. Wrong syntax is an input_error "NAME:LINE:COLUMN: ...".
+// toml++ behind it. Wrong syntax is an input_error "NAME:LINE:COLUMN: ...", a key of more than 64
+// parts one too.
 std::vector<TomlEntry> parse_toml(std::string_view text, const std::string& name);
 
 // The value as the type that `like` has, or nothing: an integer may stand where a double is wanted,

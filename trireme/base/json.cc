@@ -79,9 +79,9 @@ const Json& require_object(const Json& object, std::string_view key, const std::
 }
 
 std::string optional_string(const Json& object, std::string_view key, const std::string& where,
-                            std::string fallback) {
+                            const std::string& fallback) {
   const Json* value = find(object, key, where);
-  return value == nullptr ? std::move(fallback) : as_string(*value, at_key(where, key));
+  return value == nullptr ? fallback : as_string(*value, at_key(where, key));
 }
 std::int64_t optional_int(const Json& object, std::string_view key, const std::string& where,
                           std::int64_t fallback) {

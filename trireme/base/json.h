@@ -49,7 +49,7 @@ const Json& require_object(const Json& object, std::string_view key, const std::
 
 // The same, with a value to take when the key is absent or null.
 std::string optional_string(const Json& object, std::string_view key, const std::string& where,
-                            std::string fallback);
+                            const std::string& fallback);
 std::int64_t optional_int(const Json& object, std::string_view key, const std::string& where,
                           std::int64_t fallback);
 double optional_double(const Json& object, std::string_view key, const std::string& where,

@@ -61,7 +61,7 @@ double exact_log(double x) {
 
 CosSin exact_cos_sin_turns(double turns) {
   // The nearest quarter turn goes out exactly; the rest is at most an eighth of a turn.
-  const int quarter = static_cast<int>(turns * 4.0 + 0.5);
+  const int quarter = (static_cast<int>(turns * 8.0) + 1) / 2;
   const double a = (turns - quarter * 0.25) * kTwoPi;
   const double z = a * a;
   // Power series to a^18 and a^17; |a| <= pi/4 leaves less than 2^-58.

@@ -100,6 +100,20 @@ void sweep(const std::string& dir) {
   }
 }
 
+std::string set_aside_after(const std::string& dir, int64_t step) {
+  std::string aside;
+  for (const StepFolder& folder : list_steps(dir)) {
+    if (folder.step <= step) continue;
+    if (aside.empty()) {
+      int n = 1;
+      while (dir_exists(aside = cat(dir, "/earlier-", n))) ++n;
+      ensure_dir(aside);
+    }
+    rename_durable(folder.path, aside + "/" + step_folder_name(folder.step));
+  }
+  return aside;
+}
+
 void retain(const std::string& dir, const Retention& retention) {
   const std::vector<StepFolder> folders = list_steps(dir);
   const auto last = static_cast<size_t>(std::max<int64_t>(1, retention.keep));

@@ -22,6 +22,11 @@ std::vector<StepFolder> list_steps(const std::string& dir);
 // being replaced gets its name back. Only for the one process that writes to DIR.
 void sweep(const std::string& dir);
 
+// Moves the checkpoints of DIR beyond `step` out of the way, to DIR/earlier-N, and returns that
+// folder ("" when there are none): a run that starts over, or from an older step, neither takes
+// another's checkpoints for its own nor destroys them.
+std::string set_aside_after(const std::string& dir, int64_t step);
+
 struct Retention {
   int64_t keep = 3;    // the last n, at least 1
   std::string metric;  // and the best by this key of the manifest's metrics; empty: none

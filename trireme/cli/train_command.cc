@@ -1,6 +1,8 @@
 // trireme train CONFIG: one rank of a training run.
 #include <iostream>
+#include <optional>
 
+#include "trireme/base/files.h"
 #include "trireme/base/log.h"
 #include "trireme/base/progress.h"
 #include "trireme/checkpoint/folder.h"
@@ -19,6 +21,7 @@ struct TrainArguments {
   std::vector<std::string> set;
   std::string resume;
   std::string report;
+  std::string ledger;
   bool print_config = false;
 };
 
@@ -52,6 +55,14 @@ int train(const TrainArguments& arguments) {
   options.stop = &stop.flag();
   options.progress = first ? &std::cerr : nullptr;
   options.progress_in_place = stderr_is_terminal();
+  std::optional<AppendFile> ledger;
+  if (first && !arguments.ledger.empty()) {
+    ledger.emplace(arguments.ledger);
+    options.on_step = [&ledger](const train::StepInfo& info) {
+      ledger->write(dump_json({{"step", info.step}, {"samples", info.samples}}) + "\n");
+      ledger->flush();
+    };
+  }
   if (!setup.config.model.path.empty()) {
     options.load_weights = [&](parallel::Engine& engine) {
       load_pretrained(model, static_cast<uint64_t>(setup.config.train.seed), task.units(), engine,
@@ -88,6 +99,10 @@ void add_train_command(CLI::App& app, Run& run) {
       ->add_option("--resume", arguments->resume,
                    "Go on from this checkpoint, or the newest in this folder.")
       ->type_name("DIR");
+  command
+      ->add_option("--ledger", arguments->ledger,
+                   "Append each step's samples to this file, one JSON line a step.")
+      ->type_name("FILE");
   command->add_flag("--print-config", arguments->print_config,
                     "Print every key with its value and its line of help, and stop.");
   add_report_option(*command, &arguments->report);

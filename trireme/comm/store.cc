@@ -22,6 +22,19 @@ namespace trireme::comm {
 namespace {
 
 constexpr std::chrono::milliseconds kLookTime{100};
+constexpr int kAloneLooks = 10;
+
+// c10d writes its own account of a failed connection, of a page; ours is one line.
+class QuietC10d {
+ public:
+  QuietC10d() : before_(FLAGS_caffe2_log_level) { FLAGS_caffe2_log_level = c10::GLOG_FATAL; }
+  ~QuietC10d() { FLAGS_caffe2_log_level = before_; }
+  QuietC10d(const QuietC10d&) = delete;
+  QuietC10d& operator=(const QuietC10d&) = delete;
+
+ private:
+  int before_;
+};
 
 // What the store shows of the token (FNV-1a, 64 bits).
 std::string digest(const std::string& token) {
@@ -40,6 +53,18 @@ std::string token_key(const std::string& job) {
 
 int64_t open_descriptors() {
   return std::distance(std::filesystem::directory_iterator("/proc/self/fd"), {});
+}
+
+// c10d would wait for its server too, but seconds longer and with a page of its own messages.
+bool wait_for_listener(const RankEnv& env, std::chrono::milliseconds timeout) {
+  const auto deadline = std::chrono::steady_clock::now() + timeout;
+  while (!connect_to(env.master_addr, env.master_port, timeout)) {
+    if (std::chrono::steady_clock::now() > deadline) {
+      return false;
+    }
+    std::this_thread::sleep_for(kLookTime);
+  }
+  return true;
 }
 
 // In the process of the store: serve as long as there are connections.
@@ -62,11 +87,12 @@ int64_t open_descriptors() {
     const StoreServer server(Fd(kListener), address, job, token);
     const int64_t own = open_descriptors();
     const auto start = std::chrono::steady_clock::now();
+    int alone = 0;  // looks since there was a client
     for (bool seen = false;;) {
       std::this_thread::sleep_for(kLookTime);
-      const bool clients = open_descriptors() > own;
-      seen = seen || clients;
-      if (!clients && (seen || std::chrono::steady_clock::now() - start > patience)) {
+      alone = open_descriptors() > own ? 0 : alone + 1;
+      seen = seen || alone == 0;
+      if (alone >= kAloneLooks && (seen || std::chrono::steady_clock::now() - start > patience)) {
         _exit(0);
       }
     }
@@ -123,7 +149,16 @@ c10::intrusive_ptr<c10d::Store> connect_store(const RankEnv& env,
   options.timeout = timeout;
   c10::intrusive_ptr<c10d::Store> store;
   std::string theirs;
+  const std::string no_answer =
+      cat("no store of this job answers at ", where, " within ",
+          static_cast<double>(timeout.count()) / 1000,
+          " s (MASTER_ADDR, MASTER_PORT; the ranks were started by ", env.started_by, "): ");
+  if (!wait_for_listener(env, timeout)) {
+    throw run_error(
+        no_answer, "nobody listens there; see rank 0's output, and the firewall between the hosts");
+  }
   try {
+    const QuietC10d quiet;
     store = c10::make_intrusive<c10d::TCPStore>(env.master_addr, options);
     if (env.started_by == "torchrun" && env.rank == 0) {  // its store knows no token of ours
       store->set(token_key(env.job), digest(env.token));
@@ -131,10 +166,7 @@ c10::intrusive_ptr<c10d::Store> connect_store(const RankEnv& env,
     store->wait({token_key(env.job)}, timeout);
     theirs = store->get_to_str(token_key(env.job));
   } catch (const std::exception& e) {
-    throw run_error("no store of this job answers at ", where, " within ",
-                    static_cast<double>(timeout.count()) / 1000,
-                    " s (MASTER_ADDR, MASTER_PORT; the ranks were started by ", env.started_by,
-                    "): ", first_line(e.what()));
+    throw run_error(no_answer, "what listens there is not it: ", first_line(e.what()));
   }
   if (theirs != digest(env.token)) {
     throw input_error("the store at ", where, " belongs to another job: TRIREME_JOB_TOKEN ",

@@ -1,6 +1,5 @@
 #include "trireme/data/squad.h"
 
-#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -11,7 +10,6 @@
 #include <utility>
 
 #include "trireme/base/error.h"
-#include "trireme/base/files.h"
 #include "trireme/base/json.h"
 #include "trireme/base/utf8.h"
 #include "trireme/data/code_points.h"
@@ -314,39 +312,6 @@ void read_squad(const std::string& path, const SquadOptions& options,
 std::vector<QaExample> read_squad(const std::string& path, const SquadOptions& options) {
   std::vector<QaExample> out;
   read_squad(path, options, [&](QaExample&& example) { out.push_back(std::move(example)); });
-  return out;
-}
-
-void write_predictions(const std::string& path, const std::map<std::string, std::string>& texts) {
-  Json out = Json::object();
-  auto& members = out.get_ref<Json::object_t&>();  // adding by key would search for it first
-  for (const auto& [id, text] : texts) members.emplace_back(id, text);
-  write_file_atomic(path, dump_json(out, 1) + "\n");
-}
-
-std::map<std::string, std::string> read_predictions(const std::string& path) {
-  const Json file = read_json_file(path);
-  std::map<std::string, std::string> out;
-  for (const auto& [id, text] : as_object(file, path).items()) {
-    out.emplace(id, as_string(text, cat(path, ": prediction for ", shown(id))));
-  }
-  return out;
-}
-
-void write_null_odds(const std::string& path, const std::map<std::string, double>& odds) {
-  constexpr double kMost = 1e30;
-  Json out = Json::object();
-  auto& members = out.get_ref<Json::object_t&>();
-  for (const auto& [id, value] : odds) members.emplace_back(id, std::clamp(value, -kMost, kMost));
-  write_file_atomic(path, dump_json(out, 1) + "\n");
-}
-
-std::map<std::string, double> read_null_odds(const std::string& path) {
-  const Json file = read_json_file(path);
-  std::map<std::string, double> out;
-  for (const auto& [id, value] : as_object(file, path).items()) {
-    out.emplace(id, as_double(value, cat(path, ": null odds of ", shown(id))));
-  }
   return out;
 }
 

@@ -1,15 +1,15 @@
 // SQuAD 1.1 and 2.0 files: questions about paragraphs, answered by spans of them or not at all
 // (Rajpurkar, Jia, Liang 2018; the format of the official files).
 //
-//   for (const QaExample& example : read_squad("train.json")) use(example.question,
-//   *example.context); read_squad("train.json", {}, [&](QaExample&& example) { ... });  // memory
-//   of one article
+//   std::vector<QaExample> examples = read_squad("train.json");
+//   read_squad("train.json", {}, [&](QaExample&& example) { ... });  // memory of one article
 #pragma once
 
 #include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -51,6 +51,10 @@ std::vector<QaExample> read_squad(const std::string& path, const SquadOptions& o
 // The same from memory; `name` stands for the file in messages.
 void parse_squad(std::string_view text, const std::string& name, const SquadOptions& options,
                  const std::function<void(QaExample&&)>& sink);
+
+// Writes a SQuAD 2.0 file: neighbours with the same context (the same object) form a paragraph,
+// neighbours with the same title an article. The file is replaced atomically.
+void write_squad(const std::string& path, std::span<const QaExample> examples);
 
 // The official format of predictions, {"id": "text", ...}: "" says that there is no answer.
 // Files are replaced atomically; reading throws input_error for anything else than such an object.

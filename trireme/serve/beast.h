@@ -7,6 +7,12 @@
 #define __cpp_impl_coroutine 201902L  // NOLINT
 #endif
 
+// ThreadSanitizer knows no fences; Asio's own are only for handlers that touch state without a lock
+// or a strand.
+#if defined(__SANITIZE_THREAD__)
+#define BOOST_ASIO_DISABLE_FENCED_BLOCK
+#endif
+
 #include <boost/asio.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http.hpp>

@@ -57,7 +57,7 @@ def exact_log(x):
 
 
 def cos_sin_turns(turns):
-    quarter = int(turns * 4.0 + 0.5)
+    quarter = (int(turns * 8.0) + 1) // 2
     a = (turns - quarter * 0.25) * TWO_PI
     z = a * a
     c = -1.0 / math.factorial(18)

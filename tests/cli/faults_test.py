@@ -1,0 +1,153 @@
+"""Wrong input and broken runs: the exit code and one line that says what, where and what to do."""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import time
+import unittest
+
+from program import PROGRAM, ProgramTest, environment, run, squad
+
+
+class WrongInput(ProgramTest):
+    def fails(self, *words, arguments=(), code=2):
+        done, report = self.train(*arguments)
+        self.expect_error(done, code, *words)
+        self.assertIsNone(report)
+
+    def test_missing_files(self):
+        self.expect_error(run("train", self.folder / "none.toml"), 2, "none.toml")
+        self.fails("gone.json", arguments=["--set", f"data.train={self.folder}/gone.json"])
+        self.fails("gone.json", arguments=["--set", f"data.dev={self.folder}/gone.json"])
+        self.fails("nomodel", arguments=["--set", f"model.path={self.folder}/nomodel"])
+        self.expect_error(run("predict", self.folder / "nomodel", "--question", "a", "--context", "b"), 2, "nomodel")
+        self.expect_error(run("data", "tokenize", "--tokenizer", self.folder), 2, self.folder)
+        (self.model / "vocab.txt").unlink()
+        self.fails("vocab.txt")
+
+    def test_truncated_weights(self):
+        weights = self.model / "model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:-100])
+        self.fails("model.safetensors")
+        weights.write_bytes(b"")
+        self.fails("model.safetensors")
+        weights.unlink()
+        self.fails("model.safetensors")
+
+    def test_squad_with_wrong_offsets(self):
+        data = json.loads((self.folder / "train.json").read_text())
+        data["data"][0]["paragraphs"][4]["qas"][0]["answers"][0]["answer_start"] += 1
+        (self.folder / "train.json").write_text(json.dumps(data))
+        self.fails("train.json", "q4-0", "answer_start")
+
+    def test_empty_data_set(self):
+        (self.folder / "train.json").write_text(json.dumps({"version": "v2.0", "data": []}))
+        self.fails("train.json", "no question")
+        (self.folder / "train.json").write_text("")
+        self.fails("train.json")
+        (self.folder / "train.json").write_text('{"data": [')
+        self.fails("train.json:1")
+
+    def test_question_longer_than_the_window(self):
+        (self.folder / "train.json").write_text(json.dumps(squad([("the cat sat", [("where is the cat " * 12, "cat")])])))
+        self.fails("q0-0", "40")
+
+    def test_vocabulary_that_does_not_fit_the_model(self):
+        with (self.model / "vocab.txt").open("a") as file:
+            file.write("extra1\nextra2\n")
+        self.fails("63", "61")
+
+    def test_weights_of_another_model(self):
+        config = json.loads((self.model / "config.json").read_text())
+        config["intermediate_size"] = 64
+        (self.model / "config.json").write_text(json.dumps(config))
+        self.fails("intermediate.dense", "[64, 32]")
+
+    def test_configuration(self):
+        self.fails("--set", "train.stpes", "did you mean 'train.steps'", arguments=["--set", "train.stpes=5"])
+        self.fails("optim.lr", arguments=["--set", "optim.lr=fast"])
+        self.fails("optim.lr", arguments=["--set", "optim.lr=-1"])
+        self.fails("max_length", "40 positions", arguments=["--set", "data.max_length=64"])
+        self.fails("parallel.tp", arguments=["--set", "parallel.tp=2"])
+        self.fails("parallel.zero", arguments=["--set", "parallel.zero=1"])
+        self.fails("parallel.dp", "1 rank", arguments=["--set", "parallel.dp=2"])
+        self.fails("comm.backend", arguments=["--set", "comm.backend=nccl"])
+        self.write_config("[extra]\nkey = 1\n")
+        line = self.config.read_text().splitlines().index("key = 1") + 1
+        self.fails(f"run.toml:{line}", "extra.key")
+        self.config.write_text("[train\n")
+        self.fails("run.toml:1")
+
+    def test_resume_from_nothing_or_from_another_run(self):
+        self.fails("nowhere", arguments=["--resume", self.folder / "nowhere"])
+        done, _ = self.train("--set", "train.stop_at=3")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.fails("optim.lr", arguments=["--resume", self.folder / "checkpoints", "--set", "optim.lr=0.5"])
+
+
+class BrokenRuns(ProgramTest):
+    def start(self, *arguments, ranks=2, **kwargs):
+        return subprocess.Popen([PROGRAM, "launch", "-n", str(ranks), "--", "train", str(self.config), *arguments],
+                                env=environment(), stderr=subprocess.PIPE, text=True, **kwargs)
+
+    def wait_for(self, process, text):
+        seen = ""
+        for line in process.stderr:
+            seen += line
+            if text in line:
+                return seen
+        self.fail(f"ended without '{text}':\n{seen}")
+
+    def ranks_of(self, launcher):
+        children = pathlib.Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
+        return sorted(int(pid) for pid in children)
+
+    def test_a_rank_killed_in_mid_step_is_named_at_once(self):
+        process = self.start("--set", "train.steps=100000", "--set", "checkpoint.dir=")
+        self.wait_for(process, "step 1/")
+        victim = self.ranks_of(process)[1]
+        began = time.monotonic()
+        os.kill(victim, signal.SIGKILL)
+        _, errors = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 1, errors)
+        self.assertLess(time.monotonic() - began, 10)
+        self.assertIn("rank 1", errors)
+        self.assertIn("signal 9", errors)
+        self.assertIn(str(victim), errors)
+
+    def test_a_stopped_rank_is_named_at_the_deadline(self):
+        process = self.start("--set", "train.steps=100000", "--set", "checkpoint.dir=", "--set", "comm.timeout_s=3")
+        self.wait_for(process, "step 1/")
+        victim = self.ranks_of(process)[1]
+        os.kill(victim, signal.SIGSTOP)
+        self.addCleanup(lambda: os.path.exists(f"/proc/{victim}") and os.kill(victim, signal.SIGKILL))
+        _, errors = process.communicate(timeout=90)
+        self.assertEqual(process.returncode, 1, errors)
+        self.assertIn(str(victim), errors)
+
+    def test_a_loss_that_is_not_finite_stops_with_step_and_cause(self):
+        done, _ = self.train("--set", "optim.lr=1e30", "--set", "optim.clip_norm=0", "--set", "train.steps=40")
+        self.expect_error(done, 1, "step")
+
+    def test_disk_full_while_saving(self):
+        if os.geteuid() != 0:
+            self.skipTest("mounting a small file system needs root")
+        disk = self.folder / "disk"
+        disk.mkdir()
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", disk], capture_output=True).returncode:
+            self.skipTest("a tmpfs cannot be mounted here")
+        self.addCleanup(subprocess.run, ["umount", disk])
+        done, report = self.train("--set", f"checkpoint.dir={disk}/c", "--set", "checkpoint.every=2", ranks=2)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertIn("No space left on device", done.stderr)
+        self.assertIn(str(disk), done.stderr)
+        self.assertIsNone(report)
+        left = [p for p in disk.rglob("*") if p.is_file()]
+        self.assertEqual(left, [])
+
+
+if __name__ == "__main__":
+    unittest.main()

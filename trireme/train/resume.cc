@@ -1,0 +1,47 @@
+#include "trireme/train/resume.h"
+
+#include "trireme/base/error.h"
+#include "trireme/checkpoint/folder.h"
+#include "trireme/train/config.h"
+#include "trireme/train/rank_zero.h"
+
+namespace trireme::train {
+namespace {
+
+std::string read_on_rank_zero(const std::string& path, const Json& config, const Json& data,
+                              const checkpoint::RunTensors& tensors) {
+  const checkpoint::Opened opened = checkpoint::open_for_resume(path);
+  const checkpoint::RunState& run = opened.manifest.run;
+  check_resumable(run.config, config, opened.path);
+  if (run.data != data) {
+    throw input_error(opened.path, " was saved while training on other data (", dump_json(run.data),
+                      ", now ", dump_json(data),
+                      "): give data.train and the tokenizer as they were");
+  }
+  checkpoint::load(opened.path, opened.manifest, tensors);
+  return dump_json({{"path", opened.path}, {"manifest", to_json(opened.manifest)}});
+}
+
+}  // namespace
+
+Resumed resume(const std::string& path, const Json& config, const Json& data, comm::Group& group,
+               const checkpoint::RunTensors& tensors) {
+  const Json message = parse_json(
+      on_rank_zero(group, "resume", [&] { return read_on_rank_zero(path, config, data, tensors); }),
+      "resume");
+  Resumed resumed;
+  resumed.path = require_string(message, "path", "resume");
+  resumed.run =
+      checkpoint::manifest_from_json(require(message, "manifest", "resume"), resumed.path).run;
+  if (group.size() > 1) {
+    tensors.engine.broadcast_masters(0);
+    for (const optim::AdamW::Moments& moments : tensors.adamw.moments()) {
+      group.broadcast(moments.exp_avg, 0, "resume exp_avg")->wait();
+      group.broadcast(moments.exp_avg_sq, 0, "resume exp_avg_sq")->wait();
+    }
+    tensors.adamw.set_steps(resumed.run.optimizer_steps);
+  }
+  return resumed;
+}
+
+}  // namespace trireme::train

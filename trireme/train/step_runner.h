@@ -1,0 +1,58 @@
+// One optimiser step: forward and backward of this rank's micro-batches, gradients summed over the
+// ranks behind backward, clipping by the global norm, update.
+//
+//   StepRunner runner(config.optim, total_steps, seed, {task, group, engine, adamw, phases});
+//   const StepOutcome outcome = runner.run(work, stop_requested);
+#pragma once
+
+#include <cstdint>
+
+#include "trireme/comm/group.h"
+#include "trireme/optim/adamw.h"
+#include "trireme/optim/schedule.h"
+#include "trireme/parallel/engine.h"
+#include "trireme/tasks/task.h"
+#include "trireme/train/config.h"
+#include "trireme/train/meters.h"
+#include "trireme/train/step_source.h"
+
+namespace trireme::train {
+
+struct StepOutcome {
+  double loss = 0;       // mean over the global batch
+  double grad_norm = 0;  // before clipping
+  double lr = 0;
+  bool stop = false;  // a rank wishes to stop: the same answer on every rank
+};
+
+// What a step works on; outlives the runner.
+struct StepParts {
+  tasks::Task& task;
+  comm::Group& group;  // the data-parallel ranks
+  parallel::Engine& engine;
+  optim::AdamW& adamw;
+  PhaseClock& phases;
+};
+
+class StepRunner {
+ public:
+  StepRunner(const OptimConfig& config, int64_t total_steps, uint64_t seed, const StepParts& parts);
+
+  // Every rank calls it with its own share of the same step. `stop`: this rank's wish, which
+  // travels with the loss. Throws run_error, the same on every rank and before anything is updated,
+  // when the loss or the gradient norm is not finite: with the step and what is to blame.
+  StepOutcome run(const StepWork& work, bool stop);
+
+ private:
+  // This rank's share of the loss; gradients are summed when it returns.
+  double accumulate(const StepWork& work);
+  [[noreturn]] void fail(const StepWork& work, const StepOutcome& outcome);
+
+  OptimConfig config_;
+  optim::Schedule schedule_;
+  uint64_t seed_;
+  StepParts parts_;
+  std::vector<int64_t> suspects_;  // samples of the micro-batches here whose loss is not finite
+};
+
+}  // namespace trireme::train

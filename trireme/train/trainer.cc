@@ -1,0 +1,312 @@
+#include "trireme/train/trainer.h"
+
+#include <algorithm>
+#include <optional>
+#include <span>
+
+#include "trireme/base/error.h"
+#include "trireme/base/log.h"
+#include "trireme/checkpoint/folder.h"
+#include "trireme/checkpoint/hash.h"
+#include "trireme/train/meters.h"
+#include "trireme/train/rank_zero.h"
+#include "trireme/train/resume.h"
+#include "trireme/train/run_log.h"
+#include "trireme/train/score_keeper.h"
+#include "trireme/train/step_runner.h"
+#include "trireme/train/step_source.h"
+
+namespace trireme::train {
+namespace {
+
+std::vector<int32_t> sample_lengths(const tasks::Task& task, int64_t most) {
+  std::vector<int32_t> lengths;
+  for (int64_t i = 0; i < task.train_size(); ++i) {
+    const int64_t length = task.train_length(i);
+    if (length > most) {
+      throw input_error("training sample ", i, " has ", length,
+                        " tokens, more than data.micro_batch_tokens = ", most);
+    }
+    lengths.push_back(static_cast<int32_t>(length));
+  }
+  if (lengths.empty()) throw input_error("data.train: no samples to train on");
+  return lengths;
+}
+
+// What tells one data set from another when a run resumes.
+Json identity(const std::vector<int32_t>& lengths) {
+  return {{"samples", lengths.size()},
+          {"lengths_xxh3", checkpoint::xxh3_hex(std::as_bytes(std::span(lengths)))}};
+}
+
+data::BatchPolicy batch_policy(const DataConfig& data) {
+  return {.global_batch_samples = data.global_batch_samples,
+          .global_batch_tokens = data.global_batch_tokens};
+}
+
+class Trainer {
+ public:
+  Trainer(const RunConfig& config, const Json& effective_config, comm::World& world,
+          tasks::Task& task, const TrainOptions& options)
+      : config_(config),
+        effective_config_(effective_config),
+        options_(options),
+        world_(world),
+        task_(task),
+        phases_(clock_),
+        lengths_(sample_lengths(task, config.data.micro_batch_tokens)),
+        total_steps_(count_steps()),
+        end_(config.train.stop_at > 0 ? std::min(config.train.stop_at, total_steps_)
+                                      : total_steps_),
+        engine_(task.units(), world.world_group(),
+                {.compute_dtype =
+                     config.train.precision == Precision::kBf16 ? at::kBFloat16 : at::kFloat}),
+        adamw_(engine_.flat_buffers(), {.beta1 = config.optim.beta1,
+                                        .beta2 = config.optim.beta2,
+                                        .eps = config.optim.eps,
+                                        .weight_decay = config.optim.weight_decay}),
+        runner_(config.optim, total_steps_, seed(),
+                {task, world.world_group(), engine_, adamw_, phases_}),
+        keeper_(task.metric(), task.metric_higher_is_better() ? Better::kHigher : Better::kLower,
+                config.train.early_stop_patience) {}
+
+  TrainResult run();
+
+ private:
+  uint64_t seed() const { return static_cast<uint64_t>(config_.train.seed); }
+  bool saves() const { return !config_.checkpoint.dir.empty(); }
+  bool over() const { return result_.step == end_ || result_.interrupted || keeper_.exhausted(); }
+  int64_t count_steps() const;
+
+  void begin();
+  void begin_fresh();
+  void begin_resumed();
+  void set_aside_later_checkpoints();
+  void step(StepSource& source);
+  // At the boundary behind a step: evaluates, saves, decides whether to go on.
+  void settle(bool evaluation_scheduled, bool stop);
+  // True: a new best.
+  bool evaluate(bool scheduled);
+  void save();
+  void finish();
+
+  RunConfig config_;
+  const Json& effective_config_;
+  const TrainOptions& options_;
+  comm::World& world_;
+  tasks::Task& task_;
+  SteadyClock clock_;
+  PhaseClock phases_;
+  Throughput throughput_;
+  std::vector<int32_t> lengths_;  // tokens of every sample
+  int64_t total_steps_;           // what the schedule aims at
+  int64_t end_;                   // where this run ends
+  parallel::Engine engine_;
+  optim::AdamW adamw_;
+  StepRunner runner_;
+  ScoreKeeper keeper_;
+  std::optional<RunLog> log_;  // on rank 0
+
+  TrainResult result_;  // step and losses: the run's progress
+  data::DataCursor cursor_;
+  Json scores_ = Json::object();  // of an evaluation at this very step
+  bool evaluation_due_ = false;   // interrupted where one was scheduled
+  int64_t peak_private_bytes_ = 0;
+};
+
+int64_t Trainer::count_steps() const {
+  if (config_.train.steps > 0) return config_.train.steps;
+  return data::batches_in_epochs(lengths_, static_cast<uint64_t>(config_.train.seed),
+                                 batch_policy(config_.data), config_.train.epochs);
+}
+
+TrainResult Trainer::run() {
+  begin();
+  if (world_.rank() == 0) {
+    log_.emplace(clock_, RunLogOptions{.progress = options_.progress,
+                                       .in_place = options_.progress_in_place,
+                                       .first_step = result_.step,
+                                       .total_steps = total_steps_,
+                                       .tensorboard = config_.log.tensorboard});
+  }
+  if (evaluation_due_) settle(/*evaluation_scheduled=*/true, /*stop=*/false);
+  if (!over()) {
+    StepSource source(task_, lengths_,
+                      {.seed = seed(),
+                       .policy = batch_policy(config_.data),
+                       .micro_batch_tokens = config_.data.micro_batch_tokens,
+                       .dp = world_.size(),
+                       .dp_rank = world_.rank()},
+                      result_.step, cursor_, end_);
+    while (!over()) step(source);
+  }
+  finish();
+  return std::move(result_);
+}
+
+void Trainer::begin() {
+  if (config_.parallel.dp != 0 && config_.parallel.dp != world_.size()) {
+    throw input_error("parallel.dp = ", config_.parallel.dp, ", but the run has ", world_.size(),
+                      " ranks; start as many, or set 0");
+  }
+  if (saves()) {
+    on_rank_zero(world_.world_group(), "checkpoint.dir", [&] {
+      ensure_dir(config_.checkpoint.dir);
+      checkpoint::sweep(config_.checkpoint.dir);
+      return std::string();
+    });
+  }
+  if (options_.resume.empty()) {
+    begin_fresh();
+  } else {
+    begin_resumed();
+  }
+  if (saves()) set_aside_later_checkpoints();
+}
+
+void Trainer::begin_fresh() {
+  if (!options_.load_weights) {
+    engine_.init(seed());
+    return;
+  }
+  on_rank_zero(world_.world_group(), "initial weights", [&] {
+    options_.load_weights(engine_);
+    return std::string();
+  });
+  engine_.broadcast_masters(0);
+}
+
+void Trainer::begin_resumed() {
+  const Resumed resumed = resume(options_.resume, effective_config_, identity(lengths_),
+                                 world_.world_group(), {engine_, adamw_});
+  if (resumed.run.step > end_) {
+    throw input_error("train.stop_at or the run's length is step ", end_, ", but ", resumed.path,
+                      " is at step ", resumed.run.step, " already");
+  }
+  const std::string where = resumed.path + ": trainer";
+  keeper_.restore(resumed.run.trainer, where);
+  evaluation_due_ = require_bool(resumed.run.trainer, "evaluation_due", where);
+  cursor_ = resumed.run.cursor;
+  scores_ = resumed.run.metrics;
+  result_.step = resumed.run.step;
+  result_.losses = resumed.run.losses;
+  result_.eval = scores_;
+  result_.checkpoint = resumed.path;
+  if (world_.rank() == 0) log_info(cat("going on from ", resumed.path));
+}
+
+void Trainer::set_aside_later_checkpoints() {
+  on_rank_zero(world_.world_group(), "checkpoint.dir", [&] {
+    const std::string aside = checkpoint::set_aside_after(
+        config_.checkpoint.dir, options_.resume.empty() ? -1 : result_.step);
+    if (!aside.empty()) {
+      log_warn(
+          cat(config_.checkpoint.dir, " held checkpoints of another run; they are now in ", aside));
+    }
+    return std::string();
+  });
+}
+
+void Trainer::step(StepSource& source) {
+  const Stopwatch watch(clock_);
+  phases_.enter(Phase::kDataWait);
+  const StepWork work = source.next();
+  const StepOutcome outcome = runner_.run(work, options_.stop != nullptr && options_.stop->load());
+
+  throughput_.add_step(work.tokens, watch.seconds());
+  peak_private_bytes_ = std::max(peak_private_bytes_, process_memory().private_bytes);
+  cursor_ = work.next;
+  result_.step = work.step + 1;
+  result_.losses.push_back(outcome.loss);
+  result_.grad_norm = outcome.grad_norm;
+  result_.lr = outcome.lr;
+  scores_ = Json::object();
+  if (log_) {
+    log_->step({result_.step, outcome.loss, outcome.lr, outcome.grad_norm, throughput_.recent()});
+  }
+  if (options_.on_step) {
+    options_.on_step({result_.step, outcome.loss, outcome.lr, outcome.grad_norm, work.samples});
+  }
+  const int64_t every = config_.eval.every;
+  settle((every > 0 ? result_.step % every == 0 : work.ends_epoch) || result_.step == total_steps_,
+         outcome.stop);
+}
+
+void Trainer::settle(bool evaluation_scheduled, bool stop) {
+  const bool at_end = result_.step == end_;
+  bool new_best = false;
+  if (stop) {
+    result_.interrupted = true;
+    evaluation_due_ = evaluation_scheduled;
+  } else if (evaluation_scheduled || at_end) {
+    new_best = evaluate(evaluation_scheduled);
+    evaluation_due_ = false;
+  }
+  const int64_t every = config_.checkpoint.every;
+  const bool save_due = every > 0 && result_.step % every == 0;
+  if (save_due || new_best || at_end || over()) save();
+}
+
+bool Trainer::evaluate(bool scheduled) {
+  phases_.enter(Phase::kEval);
+  scores_ = task_.evaluate(world_);
+  phases_.enter(Phase::kOther);
+  if (scores_.empty()) return false;
+  result_.eval = scores_;
+  if (log_) log_->scores(result_.step, scores_);
+  // One that only train.stop_at brought about must not change how the run goes on.
+  return scheduled && keeper_.consider(result_.step, scores_);
+}
+
+void Trainer::save() {
+  if (!saves()) return;
+  phases_.enter(Phase::kCheckpoint);
+  result_.checkpoint = on_rank_zero(world_.world_group(), "checkpoint", [&] {
+    checkpoint::RunState run;
+    run.step = result_.step;
+    run.optimizer_steps = adamw_.steps();
+    run.seed = seed();
+    run.cursor = cursor_;
+    run.data = identity(lengths_);
+    run.config = effective_config_;
+    run.metrics = scores_;
+    run.trainer = keeper_.to_json();
+    run.trainer["evaluation_due"] = evaluation_due_;
+    run.losses = result_.losses;
+    const std::string& dir = config_.checkpoint.dir;
+    const std::string path =
+        checkpoint::save(dir, run, {engine_, adamw_},
+                         [this](const std::string& folder) { task_.write_assets(folder); });
+    checkpoint::retain(dir, {.keep = config_.checkpoint.keep,
+                             .metric = task_.metric(),
+                             .higher_is_better = task_.metric_higher_is_better()});
+    return path;
+  });
+  phases_.enter(Phase::kOther);
+}
+
+void Trainer::finish() {
+  if (log_) log_->finish();
+  result_.stopped_early = keeper_.exhausted() && result_.step < total_steps_;
+  result_.best = keeper_.best();
+  result_.real_tokens_per_s = throughput_.median();
+  result_.real_tokens_per_s_mean = throughput_.mean();
+  const ProcessMemory memory = process_memory();
+  const Json mine = {std::max(peak_private_bytes_, memory.private_bytes), memory.peak_rss_bytes};
+  for (const std::string& text :
+       world_.world_group().all_gather_bytes(dump_json(mine), "memory of the ranks")) {
+    const Json of_rank = parse_json(text, "memory of a rank");
+    result_.peak_rss_bytes.push_back(as_int(of_rank[0], "memory of a rank"));
+    result_.vm_hwm_bytes.push_back(as_int(of_rank[1], "memory of a rank"));
+  }
+  result_.timings = phases_.seconds();
+}
+
+}  // namespace
+
+TrainResult train(const RunConfig& config, const Json& effective_config, comm::World& world,
+                  tasks::Task& task, const TrainOptions& options) {
+  return Trainer(config, effective_config, world, task, options).run();
+}
+
+}  // namespace trireme::train
