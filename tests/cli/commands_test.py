@@ -91,8 +91,8 @@ class Commands(ProgramTest):
         checkpoints = self.folder / "checkpoints"
         scores = self.folder / "scores.json"
         done = run("eval", checkpoints, "--data", self.folder / "dev.json", "--report", scores)
-        self.assertEqual(done.returncode, 2)  # windows of 384 tokens do not fit a model of 40 positions
-        self.assertIn("40 positions", done.stderr)
+        self.assertEqual(done.returncode, 0, done.stderr)  # windows as long as the model has positions
+        self.assertRegex(done.stdout, r"all +16 ")
         done = run("eval", self.config, "--set", f"model.path={checkpoints}", "--report", scores,
                    "--predictions", self.folder / "p.json")
         self.assertEqual(done.returncode, 0, done.stderr)

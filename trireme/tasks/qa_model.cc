@@ -2,6 +2,8 @@
 
 #include <torch/torch.h>
 
+#include <algorithm>
+
 #include "trireme/base/error.h"
 #include "trireme/data/plan_step.h"
 #include "trireme/data/qa_batch.h"
@@ -19,12 +21,23 @@ models::BertConfig read_config(const io::HfFolder& folder, const QaModelOptions&
   return config;
 }
 
+data::WindowOptions fitted(data::WindowOptions windows, const models::BertConfig& config) {
+  if (windows.max_length == 0) {
+    const data::WindowOptions usual;
+    const auto positions =
+        static_cast<int32_t>(std::min<int64_t>(config.max_position_embeddings, usual.max_length));
+    windows.max_length = positions;
+    windows.doc_stride = std::min(usual.doc_stride, positions / 3);
+  }
+  return windows;
+}
+
 }  // namespace
 
 QaModel::QaModel(const std::string& folder, const QaModelOptions& options)
     : folder_(folder),
-      options_(options),
       config_(read_config(folder_, options)),
+      windows_(fitted(options.windows, config_)),
       tokenizer_(text::Tokenizer::load(folder)),
       bert_(std::make_unique<models::BertForQuestionAnswering>(config_)) {
   if (tokenizer_.vocab_size() > config_.vocab_size) {
@@ -32,8 +45,9 @@ QaModel::QaModel(const std::string& folder, const QaModelOptions& options)
                       " tokens, the model embeds ", config_.vocab_size,
                       "; they belong to different models");
   }
-  if (options.windows.max_length > config_.max_position_embeddings) {
-    throw input_error("data.max_length ", options.windows.max_length, " is more than the ",
+  if (windows_.max_length > config_.max_position_embeddings) {
+    throw input_error("windows of ", windows_.max_length,
+                      " tokens (data.max_length) are longer than the ",
                       config_.max_position_embeddings, " positions of ", folder);
   }
   if (config_.type_vocab_size < 2) {
@@ -49,7 +63,7 @@ void QaModel::load_for_inference(at::ScalarType dtype) {
 }
 
 std::vector<data::QaWindow> QaModel::windows(std::span<const data::QaExample> examples) const {
-  return data::make_qa_windows(examples, data::window_tokenizer(tokenizer_), options_.windows);
+  return data::make_qa_windows(examples, data::window_tokenizer(tokenizer_), windows_);
 }
 
 at::Tensor QaModel::forward(const data::PackedBatch& batch, nn::Context& context) {

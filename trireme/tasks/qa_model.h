@@ -24,7 +24,9 @@ namespace trireme::tasks {
 struct QaModelOptions {
   double attention_dropout = -1;  // -1: as config.json says
   double hidden_dropout = -1;
-  data::WindowOptions windows;
+  // Windows; max_length 0: 384 tokens with a stride of 128, or less where the model has fewer
+  // positions.
+  data::WindowOptions windows{.max_length = 0};
 };
 
 // Start and end logits of one window's tokens.
@@ -45,7 +47,7 @@ class QaModel {
   const io::HfFolder& folder() const { return folder_; }
   const models::BertConfig& config() const { return config_; }
   const text::Tokenizer& tokenizer() const { return tokenizer_; }
-  const data::WindowOptions& window_options() const { return options_.windows; }
+  const data::WindowOptions& window_options() const { return windows_; }
   std::vector<nn::UnitParams> units() { return bert_->units(); }
 
   // Windows of questions about contexts.
@@ -64,8 +66,8 @@ class QaModel {
 
  private:
   io::HfFolder folder_;
-  QaModelOptions options_;
   models::BertConfig config_;
+  data::WindowOptions windows_;
   text::Tokenizer tokenizer_;
   std::unique_ptr<models::BertForQuestionAnswering> bert_;
 };
