@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <memory>
+#include <mutex>
 #include <utility>
 
 #include "trireme/base/utf8.h"
@@ -9,12 +11,22 @@
 #include "trireme/text/normal_forms.h"
 
 namespace trireme::text {
+
+const BertNormalizer& BertNormalizer::of(const BertNormalizerOptions& options) {
+  struct Made {
+    std::once_flag once;
+    std::unique_ptr<const BertNormalizer> normalizer;
+  };
+  static std::array<Made, 16> all;
+  const int number = (options.clean_text ? 1 : 0) | (options.handle_chinese_chars ? 2 : 0) |
+                     (options.strips_accents() ? 4 : 0) | (options.lowercase ? 8 : 0);
+  Made& made = all[number];
+  std::call_once(made.once, [&] { made.normalizer.reset(new BertNormalizer(options)); });
+  return *made.normalizer;
+}
+
 BertNormalizer::BertNormalizer(const BertNormalizerOptions& options)
-    : clean_text_(options.clean_text),
-      handle_chinese_chars_(options.handle_chinese_chars),
-      strip_accents_(options.strip_accents.value_or(options.lowercase)),
-      lowercase_(options.lowercase),
-      table_([this](char32_t c) { return outcome(c); }) {
+    : options_(options), table_([this](char32_t c) { return outcome(c); }) {
   for (char32_t c = 0; c < 0x80; ++c) {
     const std::uint32_t o = table_[c];
     if (o == 0) {
@@ -28,7 +40,7 @@ BertNormalizer::BertNormalizer(const BertNormalizerOptions& options)
 }
 
 std::uint32_t BertNormalizer::outcome(char32_t c) {
-  if (strip_accents_) {
+  if (options_.strips_accents()) {
     std::u32string decomposition;
     append_decomposition(decomposition, c, /*compatibility=*/false);
     const bool reorders = std::ranges::any_of(decomposition, [](char32_t d) {
@@ -37,7 +49,7 @@ std::uint32_t BertNormalizer::outcome(char32_t c) {
     if (reorders) return kReorders;
   }
   SourcedChars chars = {{c, 0}};
-  apply(chars);
+  apply_bert_steps(options_, chars);
   if (chars.size() == 1 && chars[0].c == c) return 0;
   const std::string bytes = from_chars(chars).bytes;
   std::string unchanged;
@@ -87,7 +99,7 @@ void BertNormalizer::apply(std::string_view text, std::uint32_t first, SourcedTe
       append(" ", 1, number);
     } else if (o == kReorders) {
       SourcedChars chars = to_sourced_chars(text, first);
-      apply(chars);
+      apply_bert_steps(options_, chars);
       out = from_chars(chars);
       return;
     } else {
@@ -100,14 +112,14 @@ void BertNormalizer::apply(std::string_view text, std::uint32_t first, SourcedTe
   out.source.resize(size);
 }
 
-void BertNormalizer::apply(SourcedChars& chars) const {
-  if (clean_text_) {
+void apply_bert_steps(const BertNormalizerOptions& options, SourcedChars& chars) {
+  if (options.clean_text) {
     std::erase_if(chars, [](SourcedChar c) { return is_bert_control(c.c); });
     for (SourcedChar& c : chars) {
       if (is_white_space(c.c)) c.c = ' ';
     }
   }
-  if (handle_chinese_chars_) {
+  if (options.handle_chinese_chars) {
     SourcedChars padded;
     padded.reserve(chars.size());
     for (const SourcedChar c : chars) {
@@ -118,11 +130,11 @@ void BertNormalizer::apply(SourcedChars& chars) const {
     }
     chars = std::move(padded);
   }
-  if (strip_accents_) {
+  if (options.strips_accents()) {
     normalize(chars, NormalForm::kNfd);
     std::erase_if(chars, [](SourcedChar c) { return is_nonspacing_mark(c.c); });
   }
-  if (lowercase_) lower(chars);
+  if (options.lowercase) lower(chars);
 }
 
 }  // namespace trireme::text

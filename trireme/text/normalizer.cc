@@ -35,7 +35,7 @@ void replace(SourcedChars& chars, const ReplaceStep& step) {
 
 struct Apply {
   SourcedChars& chars;
-  void operator()(const std::shared_ptr<const BertNormalizer>& bert) { bert->apply(chars); }
+  void operator()(const BertNormalizerOptions& bert) { apply_bert_steps(bert, chars); }
   void operator()(NormalForm form) { normalize(chars, form); }
   void operator()(LowercaseStep) { lower(chars); }
   void operator()(StripAccentsStep) {
@@ -57,12 +57,15 @@ bool is_ascii(std::string_view text) {
 
 }  // namespace
 
-void Normalizer::apply(std::string_view text, std::uint32_t first, SourcedText& out) const {
-  if (steps_.size() == 1) {
-    if (const auto* bert = std::get_if<std::shared_ptr<const BertNormalizer>>(steps_.data())) {
-      return (*bert)->apply(text, first, out);
-    }
+Normalizer::Normalizer(std::vector<NormalizerStep> steps) : steps_(std::move(steps)) {
+  if (steps_.size() != 1) return;
+  if (const auto* bert = std::get_if<BertNormalizerOptions>(steps_.data())) {
+    bert_ = &BertNormalizer::of(*bert);
   }
+}
+
+void Normalizer::apply(std::string_view text, std::uint32_t first, SourcedText& out) const {
+  if (bert_ != nullptr) return bert_->apply(text, first, out);
   if (steps_.empty() || (keep_ascii(steps_) && is_ascii(text))) {
     return to_sourced(text, first, out);
   }

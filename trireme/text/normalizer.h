@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -24,14 +23,14 @@ struct ReplaceStep {       // every occurrence, from left to right, without over
   std::u32string pattern;  // not empty
   std::u32string content;
 };
-using NormalizerStep = std::variant<std::shared_ptr<const BertNormalizer>, NormalForm,
-                                    LowercaseStep, StripAccentsStep, StripStep, ReplaceStep>;
+using NormalizerStep = std::variant<BertNormalizerOptions, NormalForm, LowercaseStep,
+                                    StripAccentsStep, StripStep, ReplaceStep>;
 
 // Steps one after another; none leaves the text as it is.
 class Normalizer {
  public:
   Normalizer() = default;
-  explicit Normalizer(std::vector<NormalizerStep> steps) : steps_(std::move(steps)) {}
+  explicit Normalizer(std::vector<NormalizerStep> steps);
 
   // A well-formed text whose first character is code point number `first`.
   void apply(std::string_view text, std::uint32_t first, SourcedText& out) const;
@@ -40,6 +39,7 @@ class Normalizer {
 
  private:
   std::vector<NormalizerStep> steps_;
+  const BertNormalizer* bert_ = nullptr;  // when that is the only step
 };
 
 }  // namespace trireme::text

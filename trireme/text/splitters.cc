@@ -4,11 +4,15 @@
 
 namespace trireme::text {
 
-BertSplitter::BertSplitter()
-    : table_([](char32_t c) {
-        if (is_white_space(c)) return Kind::kSpace;
-        return is_bert_punctuation(c) ? Kind::kPunctuation : Kind::kLetter;
-      }) {
+const CodePointTable<BertSplitter::Kind>& BertSplitter::kinds() {
+  static const CodePointTable<Kind> table([](char32_t c) {
+    if (is_white_space(c)) return Kind::kSpace;
+    return is_bert_punctuation(c) ? Kind::kPunctuation : Kind::kLetter;
+  });
+  return table;
+}
+
+BertSplitter::BertSplitter() : table_(kinds()) {
   for (char32_t c = 0; c < 0x80; ++c) ascii_[c] = table_[c];
 }
 
@@ -37,12 +41,16 @@ Span BertSplitter::next(std::string_view text, std::size_t at) const {
   return {at, at};
 }
 
-Gpt2Splitter::Gpt2Splitter()
-    : table_([](char32_t c) {
-        if (is_letter(c)) return Kind::kLetter;
-        if (is_number(c)) return Kind::kNumber;
-        return is_white_space(c) ? Kind::kSpace : Kind::kOther;
-      }) {
+const CodePointTable<Gpt2Splitter::Kind>& Gpt2Splitter::kinds() {
+  static const CodePointTable<Kind> table([](char32_t c) {
+    if (is_letter(c)) return Kind::kLetter;
+    if (is_number(c)) return Kind::kNumber;
+    return is_white_space(c) ? Kind::kSpace : Kind::kOther;
+  });
+  return table;
+}
+
+Gpt2Splitter::Gpt2Splitter() : table_(kinds()) {
   for (char32_t c = 0; c < 0x80; ++c) ascii_[c] = table_[c];
 }
 

@@ -1,5 +1,5 @@
 // How a normalised text is cut into the words that a model sees (the `pre_tokenizer` of a
-// tokenizer.json).
+// tokenizer.json). All splitters of a kind share one table, made with the first.
 #pragma once
 
 #include <array>
@@ -26,12 +26,13 @@ class BertSplitter {
 
  private:
   enum class Kind : std::uint8_t { kLetter, kSpace, kPunctuation };
+  static const CodePointTable<Kind>& kinds();
   struct Sized {
     Kind kind;
     std::uint32_t bytes;
   };
   Sized kind_at(std::string_view text, std::size_t at) const;
-  CodePointTable<Kind> table_;
+  const CodePointTable<Kind>& table_;
   std::array<Kind, 128> ascii_;
 };
 
@@ -45,6 +46,7 @@ class Gpt2Splitter {
 
  private:
   enum class Kind : std::uint8_t { kOther, kLetter, kNumber, kSpace };
+  static const CodePointTable<Kind>& kinds();
   struct Sized {
     Kind kind;
     std::uint32_t bytes;
@@ -52,7 +54,7 @@ class Gpt2Splitter {
   Sized kind_at(std::string_view text, std::size_t at) const;
   // End of the run of that kind that goes on at `at`.
   std::size_t run_end(std::string_view text, std::size_t at, Kind kind) const;
-  CodePointTable<Kind> table_;
+  const CodePointTable<Kind>& table_;
   std::array<Kind, 128> ascii_;
 };
 

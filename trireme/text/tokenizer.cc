@@ -321,6 +321,7 @@ Tokenizer TokenizerBuilder::build(TokenizerParts parts) {
     }
     (token.normalized ? impl->normalized_matcher : impl->raw_matcher)
         .add(pattern, static_cast<std::int32_t>(i));
+    impl->tokens[token.id] = pattern;  // what decoding shows
   }
   if (!impl->post_processor.trims.empty()) {
     for (const std::string& token : impl->tokens) impl->blanks.push_back(blanks_of(token));

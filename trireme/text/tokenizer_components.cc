@@ -3,7 +3,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <iterator>
-#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -59,7 +58,7 @@ NormalizerStep bert_step(const Json& step, const std::string& where) {
     options.strip_accents = require_bool(step, "strip_accents", where);
   }
   options.lowercase = require_bool(step, "lowercase", where);
-  return std::make_shared<const BertNormalizer>(options);
+  return options;
 }
 
 ReplaceStep replace_step(const Json& step, const std::string& where) {

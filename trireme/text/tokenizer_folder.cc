@@ -92,7 +92,7 @@ TokenizerParts parts_from_vocab_txt(const std::string& folder, const Json& confi
   if (config.contains("strip_accents") && !config["strip_accents"].is_null()) {
     bert.strip_accents = require_bool(config, "strip_accents", config_where);
   }
-  parts.normalizer = Normalizer({std::make_shared<const BertNormalizer>(bert)});
+  parts.normalizer = Normalizer({bert});
 
   const std::string cls = name_of(parts, "cls_token", "[CLS]");
   const std::string sep = name_of(parts, "sep_token", "[SEP]");
