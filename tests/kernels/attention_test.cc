@@ -72,14 +72,17 @@ TEST_P(AttentionTest, EqualsReferenceForwardAndBackward) {
   EXPECT_LT(relative_error(dv, rv.grad()), bound);
 }
 
-INSTANTIATE_TEST_SUITE_P(Shapes, AttentionTest,
-                         ::testing::Values(Case{{5, 1, 17}, 2, 2, 8, false, 0.0, at::kFloat},
-                                           Case{{40, 33}, 3, 3, 16, true, 0.0, at::kFloat},
-                                           Case{{64}, 4, 2, 32, true, 0.25, at::kFloat},
-                                           Case{{7, 50}, 2, 1, 20, false, 0.1, at::kFloat},
-                                           Case{{70, 3}, 2, 2, 32, false, 0.1, at::kBFloat16},
-                                           Case{{30, 21}, 4, 4, 64, true, 0.2, at::kBFloat16},
-                                           Case{{1}, 1, 1, 3, true, 0.0, at::kFloat}));
+INSTANTIATE_TEST_SUITE_P(
+    Shapes, AttentionTest,
+    ::testing::Values(Case{{5, 1, 17}, 2, 2, 8, false, 0.0, at::kFloat},
+                      Case{{40, 33}, 3, 3, 16, true, 0.0, at::kFloat},
+                      Case{{64}, 4, 2, 32, true, 0.25, at::kFloat},
+                      Case{{7, 50}, 2, 1, 20, false, 0.1, at::kFloat},
+                      Case{{70, 3}, 2, 2, 32, false, 0.1, at::kBFloat16},
+                      Case{{30, 21}, 4, 4, 64, true, 0.2, at::kBFloat16},
+                      Case{{1}, 1, 1, 3, true, 0.0, at::kFloat},
+                      // the most scores are in another sequence than the most keys
+                      Case{{384, 250, 384, 250}, 1, 1, 32, false, 0.0, at::kBFloat16}));
 
 // A long sequence takes several query blocks; the cheap oracle is ATen's.
 TEST(Attention, ManyQueryBlocks) {

@@ -180,29 +180,35 @@ void attention_backward(const at::Tensor& d_out, const at::Tensor& q, const at::
   const float* lse = forward.lse.const_data_ptr<float>();
   const at::ScalarType dtype = q.scalar_type();
 
+  int64_t most_scores = 0, most_rows = 0, most_keys = 0;
+  for (int32_t b = 0; b < seq.sequences(); ++b) {
+    most_keys = std::max<int64_t>(most_keys, seq.cu_k_host[b + 1] - seq.cu_k_host[b]);
+    for (const Block& block : query_blocks(seq, b)) {
+      most_rows = std::max<int64_t>(most_rows, block.rows);
+      most_scores = std::max(most_scores, block.rows * block_keys(seq, block, options.causal));
+    }
+  }
   // One item is all of a sequence's rows for one key head: its dk and dv are summed in one place,
   // in one order.
   at::parallel_for(0, seq.sequences() * Nkv, 1, [&](int64_t begin, int64_t end) {
-    at::Tensor scratch;  // scores, d_probs, dk, dv, dq, delta: fp32
-    at::Tensor halves;   // probs, d_scores: the compute dtype
+    // scores, d_probs, dk, dv, dq, delta in fp32; probs and d_scores in the compute dtype.
+    at::Tensor scratch =
+        at::empty({2 * most_scores + (2 * most_keys + most_rows) * D + most_rows}, at::kFloat);
+    at::Tensor halves = at::empty({2 * most_scores}, dtype);
     for (int64_t item = begin; item < end; ++item) {
       const int32_t b = static_cast<int32_t>(item / Nkv);
       const int64_t kv_head = item % Nkv;
       const int64_t key_row = seq.cu_k_host[b], all_keys = seq.cu_k_host[b + 1] - key_row;
       const std::vector<Block> blocks = query_blocks(seq, b);
       if (blocks.empty()) continue;
-      const int64_t rows = blocks.front().rows, room = rows * all_keys;
-      const int64_t floats = 2 * room + (2 * all_keys + rows) * D + rows;
-      if (!scratch.defined() || scratch.numel() < floats) {
-        scratch = at::empty({floats}, at::kFloat);
-        halves = at::empty({2 * room}, dtype);
-      }
       float* scores = scratch.data_ptr<float>();
-      float *d_probs = scores + room, *dk_sum = d_probs + room, *dv_sum = dk_sum + all_keys * D,
-            *dq_block = dv_sum + all_keys * D, *delta = dq_block + rows * D;
+      float *d_probs = scores + most_scores, *dk_sum = d_probs + most_scores,
+            *dv_sum = dk_sum + most_keys * D, *dq_block = dv_sum + most_keys * D,
+            *delta = dq_block + most_rows * D;
       char* probs = static_cast<char*>(halves.data_ptr());
-      char* d_scores = probs + room * static_cast<int64_t>(halves.element_size());
-      std::fill(dk_sum, dk_sum + 2 * all_keys * D, 0.0f);
+      char* d_scores = probs + most_scores * static_cast<int64_t>(halves.element_size());
+      std::fill(dk_sum, dk_sum + all_keys * D, 0.0f);
+      std::fill(dv_sum, dv_sum + all_keys * D, 0.0f);
 
       for (int64_t head = kv_head * group; head < (kv_head + 1) * group; ++head) {
         for (const Block& block : blocks) {
