@@ -15,10 +15,10 @@
 namespace trireme::text {
 
 struct BertNormalizerOptions {
-  bool clean_text = true;             // controls out, white space to blanks
-  bool handle_chinese_chars = true;   // blanks around CJK characters
-  std::optional<bool> strip_accents;  // canonical decomposition, nonspacing marks out;
-                                      // unset: as lowercase
+  bool clean_text = true;                  // controls out, white space to blanks
+  bool handle_chinese_chars = true;        // blanks around CJK characters
+  std::optional<bool> strip_accents = {};  // canonical decomposition, nonspacing marks out;
+                                           // unset: as lowercase
   bool lowercase = true;
 
   bool strips_accents() const { return strip_accents.value_or(lowercase); }

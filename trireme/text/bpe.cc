@@ -84,7 +84,9 @@ void Bpe::read_merges(const TokenTable& table, const BpeOptions& options,
       }
       return id;
     };
-    merges_.set(id_of(left), id_of(right), {rank, id_of(left + right)});
+    const std::int32_t left_id = id_of(left);
+    const std::int32_t right_id = id_of(right);
+    merges_.set(left_id, right_id, {rank, id_of(left + right)});
     ++rank;
   }
 }

@@ -21,10 +21,10 @@ namespace trireme::text {
 
 struct BpeOptions {
   std::vector<std::pair<std::string, std::string>> merges;  // in order of rank
-  std::optional<std::string> unk_token;  // for bytes that are not in the vocabulary; they are left
-                                         // out when unset
-  bool fuse_unk = false;                 // one unknown token for a run of them
-  bool ignore_merges = false;            // a piece that is a token is that token
+  std::optional<std::string> unk_token = {};  // for bytes that are not in the vocabulary; they are
+                                              // left out when unset
+  bool fuse_unk = false;                      // one unknown token for a run of them
+  bool ignore_merges = false;                 // a piece that is a token is that token
 };
 
 // Most pieces of real text are one token: those whose merges give themselves are found in a table
