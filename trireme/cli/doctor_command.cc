@@ -1,5 +1,4 @@
 // trireme doctor: what this machine and build can do, and what is missing.
-#include <ATen/Parallel.h>
 #include <torch/torch.h>
 #include <torch/version.h>
 #include <unistd.h>
@@ -7,7 +6,6 @@
 #include <cstdio>
 #include <fstream>
 
-#include "trireme/base/clock.h"
 #include "trireme/base/version.h"
 #include "trireme/cli/command.h"
 #include "trireme/cli/session.h"
@@ -36,25 +34,6 @@ bool processor_flag(const std::string& flag) {
   return false;
 }
 
-// Rate of y = x W^T on one thread at a model's shape, in GFLOP/s: median of several products.
-double gemm_gflops(at::ScalarType dtype) {
-  at::NoGradGuard no_grad;
-  const int threads = at::get_num_threads();
-  at::set_num_threads(1);
-  constexpr int64_t kRows = 1536, kIn = 768, kOut = 768;
-  const at::Tensor x = at::ones({kRows, kIn}).to(dtype), w = at::ones({kOut, kIn}).to(dtype);
-  std::vector<double> seconds;
-  const SteadyClock clock;
-  for (int i = 0; i < 12; ++i) {
-    const Stopwatch watch(clock);
-    const at::Tensor y = at::linear(x, w);
-    if (i >= 3) seconds.push_back(watch.seconds());
-  }
-  at::set_num_threads(threads);
-  std::nth_element(seconds.begin(), seconds.begin() + seconds.size() / 2, seconds.end());
-  return 2.0 * kRows * kIn * kOut / seconds[seconds.size() / 2] * 1e-9;
-}
-
 int doctor(const std::string& report_file) {
   Report report("doctor");
   Json& facts = report.metrics;
@@ -81,8 +60,10 @@ int doctor(const std::string& report_file) {
   const bool answer = mkl_serv_intel_cpu_true() != 0;
   say("mkl_answer", "MKL fast paths", answer,
       answer ? "TRIREME_MKL_ANSWER=0 leaves MKL its own choice" : "off by TRIREME_MKL_ANSWER=0");
-  say("gemm_fp32_gflops", "fp32 product, GFLOP/s/core", gflops(gemm_gflops(at::kFloat)));
-  say("gemm_bf16_gflops", "bf16 product, GFLOP/s/core", gflops(gemm_gflops(at::kBFloat16)),
+  say("gemm_fp32_gflops", "fp32 product, GFLOP/s/core",
+      gflops(kernels::measure_gemm_gflops(at::kFloat)));
+  say("gemm_bf16_gflops", "bf16 product, GFLOP/s/core",
+      gflops(kernels::measure_gemm_gflops(at::kBFloat16)),
       processor_flag("avx512_bf16")
           ? ""
           : "no bf16 instructions: train with train.precision = \"fp32\"");

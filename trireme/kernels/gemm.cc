@@ -1,7 +1,12 @@
 #include "trireme/kernels/gemm.h"
 
+#include <ATen/Parallel.h>
 #include <torch/torch.h>
 
+#include <algorithm>
+#include <vector>
+
+#include "trireme/base/clock.h"
 #include "trireme/base/error.h"
 
 // MKL's Fortran entry points, exported by the LibTorch of the PyPI wheel; weak, since other builds
@@ -38,6 +43,25 @@ void gemm_aten(at::ScalarType dtype, int64_t m, int64_t n, int64_t k, MatrixView
 }
 
 }  // namespace
+
+double measure_gemm_gflops(at::ScalarType dtype) {
+  at::NoGradGuard no_grad;
+  const int threads = at::get_num_threads();
+  at::set_num_threads(1);
+  constexpr int64_t kRows = 1536, kIn = 768, kOut = 768;
+  constexpr int kWarmUp = 3, kRuns = 9;
+  const at::Tensor x = at::ones({kRows, kIn}).to(dtype), w = at::ones({kOut, kIn}).to(dtype);
+  std::vector<double> seconds;
+  const SteadyClock clock;
+  for (int i = 0; i < kWarmUp + kRuns; ++i) {
+    const Stopwatch watch(clock);
+    const at::Tensor y = at::linear(x, w);
+    if (i >= kWarmUp) seconds.push_back(watch.seconds());
+  }
+  at::set_num_threads(threads);
+  std::nth_element(seconds.begin(), seconds.begin() + kRuns / 2, seconds.end());
+  return 2.0 * kRows * kIn * kOut / seconds[kRuns / 2] * 1e-9;
+}
 
 bool has_mkl_bf16_gemm() {
   return gemm_bf16bf16f32_ != nullptr;

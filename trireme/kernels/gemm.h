@@ -26,6 +26,10 @@ void gemm(at::ScalarType dtype, int64_t m, int64_t n, int64_t k, MatrixView a, M
 // weight_grad[out, in] += dy[T, out]^T x[T, in]; dy and x of one dtype, with unit column stride.
 void accumulate_weight_grad(const at::Tensor& dy, const at::Tensor& x, at::Tensor weight_grad);
 
+// The rate of y = x W^T on one thread at a model's usual shape, measured now in about a tenth of a
+// second: what a step's speed is a share of. GFLOP/s.
+double measure_gemm_gflops(at::ScalarType dtype);
+
 // Whether LibTorch brings MKL's bf16 product (for `trireme doctor`).
 bool has_mkl_bf16_gemm();
 

@@ -61,6 +61,12 @@ BertConfig BertConfig::from_json(const Json& config, const std::string& where) {
   return c;
 }
 
+double BertConfig::flops_per_token() const {
+  const auto H = static_cast<double>(hidden_size), I = static_cast<double>(intermediate_size);
+  // A product of n weights costs 2 n forward, and twice that backward.
+  return 6.0 * static_cast<double>(num_hidden_layers) * (4.0 * H * H + 2.0 * H * I);
+}
+
 Json BertConfig::to_json(const std::string& architecture) const {
   Json config = {{"architectures", {architecture}},
                  {"model_type", "bert"},

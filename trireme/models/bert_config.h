@@ -27,6 +27,9 @@ struct BertConfig {
   // activation other than gelu, relative positions, heads that do not divide the hidden size, sizes
   // below 1.
   static BertConfig from_json(const Json& config, const std::string& where);
+  // Of the encoder's matrix products, forward and backward, for one token; attention's inner
+  // products, which depend on lengths, are left out.
+  double flops_per_token() const;
   // Back, for a folder of the given architecture ("BertForQuestionAnswering").
   Json to_json(const std::string& architecture) const;
 };

@@ -39,6 +39,7 @@ class QaTask : public Task {
   Json evaluate(comm::World& world) override;
   std::string metric() const override { return "f1"; }
   bool metric_higher_is_better() const override { return true; }
+  double flops_per_token() const override { return model_.config().flops_per_token(); }
   std::vector<nn::UnitParams> units() override { return model_.units(); }
   void write_assets(const std::string& folder) const override;
 

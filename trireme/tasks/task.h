@@ -58,6 +58,10 @@ class Task {
   virtual std::string metric() const = 0;
   virtual bool metric_higher_is_better() const = 0;
 
+  // Floating point operations of the matrix products of a token's forward and backward; 0: not
+  // known.
+  virtual double flops_per_token() const { return 0; }
+
   virtual std::vector<nn::UnitParams> units() = 0;
   // Writes what a model folder needs besides weights (config.json, tokenizer files) into an
   // existing folder, so that a checkpoint can be served and exported by itself.

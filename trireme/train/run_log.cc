@@ -18,7 +18,8 @@ std::string in_words(const Json& scores) {
 
 }  // namespace
 
-RunLog::RunLog(const Clock& clock, const RunLogOptions& options) : out_(options.progress) {
+RunLog::RunLog(const Clock& clock, const RunLogOptions& options)
+    : gemm_share_per_token_per_s_(options.gemm_share_per_token_per_s), out_(options.progress) {
   if (out_ != nullptr) {
     progress_.emplace(*out_, clock,
                       ProgressOptions{.total_steps = options.total_steps,
@@ -30,8 +31,11 @@ RunLog::RunLog(const Clock& clock, const RunLogOptions& options) : out_(options.
 
 void RunLog::step(const Step& step) {
   if (progress_) {
-    progress_->update(
-        {.step = step.step, .loss = step.loss, .real_tokens_per_s = step.real_tokens_per_s});
+    ProgressState state{
+        .step = step.step, .loss = step.loss, .real_tokens_per_s = step.real_tokens_per_s};
+    if (gemm_share_per_token_per_s_ > 0)
+      state.gemm_share = step.real_tokens_per_s * gemm_share_per_token_per_s_;
+    progress_->update(state);
   }
   if (board_) {
     board_->add(step.step, {{"train/loss", step.loss},

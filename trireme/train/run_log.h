@@ -18,6 +18,8 @@ struct RunLogOptions {
   bool in_place = false;             // it is a terminal
   int64_t first_step = 0;            // steps done before this run
   int64_t total_steps = 0;
+  // Of the machine's GEMM peak, what a token a second takes; 0: not known.
+  double gemm_share_per_token_per_s = 0;
   std::string tensorboard;  // folder; empty: none
 };
 
@@ -40,6 +42,7 @@ class RunLog {
   void finish();
 
  private:
+  double gemm_share_per_token_per_s_;
   std::ostream* out_;
   std::optional<Progress> progress_;
   std::optional<TensorboardWriter> board_;

@@ -8,6 +8,7 @@
 #include "trireme/base/log.h"
 #include "trireme/checkpoint/folder.h"
 #include "trireme/checkpoint/hash.h"
+#include "trireme/kernels/gemm.h"
 #include "trireme/train/meters.h"
 #include "trireme/train/rank_zero.h"
 #include "trireme/train/resume.h"
@@ -77,6 +78,7 @@ class Trainer {
   bool saves() const { return !config_.checkpoint.dir.empty(); }
   bool over() const { return result_.step == end_ || result_.interrupted || keeper_.exhausted(); }
   int64_t count_steps() const;
+  double gemm_share_per_token_per_s() const;
 
   void begin();
   void begin_fresh();
@@ -120,6 +122,15 @@ int64_t Trainer::count_steps() const {
                                  batch_policy(config_.data), config_.train.epochs);
 }
 
+// What one real token a second takes of all ranks' measured product rate.
+double Trainer::gemm_share_per_token_per_s() const {
+  if (options_.progress == nullptr || task_.flops_per_token() == 0) return 0;
+  const at::ScalarType dtype =
+      config_.train.precision == Precision::kBf16 ? at::kBFloat16 : at::kFloat;
+  const double peak = kernels::measure_gemm_gflops(dtype) * 1e9 * world_.threads() * world_.size();
+  return task_.flops_per_token() / peak;
+}
+
 TrainResult Trainer::run() {
   begin();
   if (world_.rank() == 0) {
@@ -127,6 +138,7 @@ TrainResult Trainer::run() {
                                        .in_place = options_.progress_in_place,
                                        .first_step = result_.step,
                                        .total_steps = total_steps_,
+                                       .gemm_share_per_token_per_s = gemm_share_per_token_per_s(),
                                        .tensorboard = config_.log.tensorboard});
   }
   if (evaluation_due_) settle(/*evaluation_scheduled=*/true, /*stop=*/false);
