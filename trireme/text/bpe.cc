@@ -74,7 +74,9 @@ Bpe::Bpe(std::span<const VocabEntry> vocab, const BpeOptions& options, const std
 void Bpe::read_merges(const TokenTable& table, const BpeOptions& options,
                       const std::string& where) {
   std::uint32_t rank = 0;
-  for (const auto& [left, right] : options.merges) {
+  for (const auto& merge : options.merges) {
+    const std::string& left = merge.first;  // no structured binding: clang 14 captures none
+    const std::string& right = merge.second;
     const auto id_of = [&](const std::string& token) {
       const std::int32_t id = table.find(token);
       if (id < 0) {
