@@ -25,7 +25,7 @@ std::set<std::string_view> all_words(Words Split::*part) {
     const Words& words = split.*part;
     out.insert(words.begin(), words.end());
   };
-  for (const auto* list :
+  for (auto* list :
        {&synth_first_names, &synth_last_names, &synth_town_beginnings, &synth_town_endings,
         &synth_thing_marks, &synth_things, &synth_event_marks, &synth_events}) {
     take((*list)());

@@ -18,8 +18,9 @@ TEST(SizeClasses, CoverAndWasteLittle) {
     ASSERT_GE(got, before);
     ASSERT_EQ(got % 64, 0u);
     ASSERT_EQ(size_class_bytes(got), got);
-    if (bytes >= 512)
+    if (bytes >= 512) {
       ASSERT_LT(static_cast<double>(got - bytes), 0.126 * static_cast<double>(bytes));
+    }
     before = got;
   }
 }

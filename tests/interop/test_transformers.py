@@ -5,9 +5,9 @@ import shutil
 
 import numpy as np
 import pytest
+import qa_oracle
 import torch
 import transformers
-from tokenizers import Tokenizer
 
 STEPS, BATCH = 20, 8
 
@@ -16,32 +16,6 @@ STEPS, BATCH = 20, 8
 def one_process():
     torch.set_num_threads(2)
     transformers.logging.set_verbosity_error()
-
-
-def windows(questions, tokenizer_file, max_length=384, stride=128):
-    """(input_ids, token_type_ids, start, end) of each window, as the question-answering example cuts and labels them."""
-    tokenizer = Tokenizer.from_file(str(tokenizer_file))
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(max_length, stride=stride, strategy="only_second")
-    out = []
-    for question, context, answers in questions:
-        first = tokenizer.encode(question.lstrip(), context)
-        for window in [first, *first.overflowing]:
-            inside = [i for i, s in enumerate(window.sequence_ids) if s == 1]
-            start = end = 0
-            if answers:
-                a, b = answers[0]["answer_start"], answers[0]["answer_start"] + len(answers[0]["text"])
-                if window.offsets[inside[0]][0] <= a and window.offsets[inside[-1]][1] >= b:
-                    start = max(i for i in inside if window.offsets[i][0] <= a)
-                    end = min(i for i in inside if window.offsets[i][1] >= b)
-            out.append((window.ids, window.type_ids, start, end))
-    return out
-
-
-def read_questions(file):
-    return [(qa["question"], paragraph["context"], qa["answers"])
-            for article in json.loads(file.read_text())["data"]
-            for paragraph in article["paragraphs"] for qa in paragraph["qas"]]
 
 
 def config_text(model, data, checkpoints):
@@ -91,14 +65,15 @@ def same_training_in_transformers(start, minilm, data, steps):
     optimizer = torch.optim.AdamW([{"params": decay, "weight_decay": 0.01}, {"params": plain, "weight_decay": 0.0}],
                                   lr=3e-4)
     schedule = transformers.get_linear_schedule_with_warmup(optimizer, round(0.1 * STEPS), STEPS)
-    features = windows(read_questions(data), minilm / "tokenizer.json")
+    features = qa_oracle.windows(qa_oracle.read_questions(data), minilm / "tokenizer.json")
     losses = []
     for step in steps:
         total = 0.0
         for index in step["samples"]:
-            ids, types, first, last = features[index]
-            loss = model(input_ids=torch.tensor([ids]), token_type_ids=torch.tensor([types]),
-                         start_positions=torch.tensor([first]), end_positions=torch.tensor([last])).loss
+            window = features[index]
+            loss = model(input_ids=torch.tensor([window["ids"]]), token_type_ids=torch.tensor([window["types"]]),
+                         start_positions=torch.tensor([window["start"]]),
+                         end_positions=torch.tensor([window["end"]])).loss
             (loss / len(step["samples"])).backward()
             total += loss.item() / len(step["samples"])
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

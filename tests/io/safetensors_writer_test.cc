@@ -50,7 +50,9 @@ TEST(SafetensorsWriter, RoundTripOfEveryType) {
     EXPECT_EQ(text_of(file.view(tensors[i].name).bytes), contents[i]);
     EXPECT_EQ(file.view(tensors[i].name).dtype, tensors[i].dtype);
     const std::uint64_t bits = dtype_bits(tensors[i].dtype);
-    if (bits % 8 == 0) EXPECT_EQ(file.offset_bytes(tensors[i].name) % (bits / 8), 0);
+    if (bits % 8 == 0) {
+      EXPECT_EQ(file.offset_bytes(tensors[i].name) % (bits / 8), 0);
+    }
   }
 }
 

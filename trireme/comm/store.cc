@@ -24,18 +24,6 @@ namespace {
 constexpr std::chrono::milliseconds kLookTime{100};
 constexpr int kAloneLooks = 10;
 
-// c10d writes its own account of a failed connection, of a page; ours is one line.
-class QuietC10d {
- public:
-  QuietC10d() : before_(FLAGS_caffe2_log_level) { FLAGS_caffe2_log_level = c10::GLOG_FATAL; }
-  ~QuietC10d() { FLAGS_caffe2_log_level = before_; }
-  QuietC10d(const QuietC10d&) = delete;
-  QuietC10d& operator=(const QuietC10d&) = delete;
-
- private:
-  int before_;
-};
-
 // What the store shows of the token (FNV-1a, 64 bits).
 std::string digest(const std::string& token) {
   uint64_t hash = 14695981039346656037ULL;

@@ -8,6 +8,7 @@
 #include <torch/csrc/distributed/c10d/Store.hpp>
 
 #include "trireme/base/error.h"
+#include "trireme/comm/foreign_error.h"
 #include "trireme/comm/gloo_group.h"
 #include "trireme/comm/liveness.h"
 #include "trireme/comm/single_group.h"
@@ -76,6 +77,7 @@ std::vector<Peer> meet(c10d::Store& store, const RankEnv& env, const Peer& self,
     keys.push_back(cat("peer/", r));
   }
   try {
+    const QuietC10d quiet;
     store.wait(keys, timeout);
   } catch (const std::exception&) {
     std::vector<int> missing;

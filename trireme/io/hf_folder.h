@@ -54,7 +54,7 @@ struct HfWriteOptions {
   // Take the place of an older model folder of that name (one with a config.json in it; any other
   // folder is left alone even so).
   bool replace = false;
-  ShardOptions shards;
+  ShardOptions shards = {};
 };
 
 // Writes a whole model folder; nothing is seen under its name before commit(), and without it

@@ -37,17 +37,17 @@ struct StepInfo {
 
 struct TrainOptions {
   // A checkpoint, or a folder of them: go on from there. Empty: from the start.
-  std::string resume;
+  std::string resume = {};
   // Writes all initial weights into the engine's masters (Engine::master; zero before). Called on
   // rank 0, whose masters everyone gets; not when resuming. Empty: drawn from train.seed.
-  std::function<void(parallel::Engine&)> load_weights;
+  std::function<void(parallel::Engine&)> load_weights = {};
   // Set by someone else: finish the step, save, return. See StopSignal.
   const std::atomic<bool>* stop = nullptr;
   // Where rank 0 shows progress; null: nowhere.
   std::ostream* progress = nullptr;
   bool progress_in_place = false;  // the stream is a terminal
   // Called after each step, on every rank.
-  std::function<void(const StepInfo&)> on_step;
+  std::function<void(const StepInfo&)> on_step = {};
 };
 
 struct TrainResult {
