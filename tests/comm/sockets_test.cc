@@ -25,7 +25,7 @@ std::string input_error_of(const F& f) {
 
 TEST(Sockets, APortInUseIsNamedWithTheAdvice) {
   const Fd first = listen_on("127.0.0.1", 0, "x");
-  const int port = local_port(first);
+  const int port = local_port(first.get());
   EXPECT_THAT(
       input_error_of([&] { listen_on("127.0.0.1", port, "choose another"); }),
       AllOf(HasSubstr(std::to_string(port)), HasSubstr("in use"), HasSubstr("choose another")));
@@ -38,7 +38,7 @@ TEST(Sockets, AnAddressOfAnotherHost) {
 
 TEST(Sockets, ConnectsOrSaysNo) {
   Fd listener = listen_on("127.0.0.1", 0, "x");
-  const int port = local_port(listener);
+  const int port = local_port(listener.get());
   EXPECT_TRUE(connect_to("127.0.0.1", port, std::chrono::milliseconds(1000)));
   listener = Fd();
   EXPECT_FALSE(connect_to("127.0.0.1", port, std::chrono::milliseconds(1000)));

@@ -131,7 +131,7 @@ comm::Environment by_hand(int rank, int size, int port) {
 }
 
 int free_port() {
-  return comm::local_port(comm::listen_on("127.0.0.1", 0, ""));
+  return comm::local_port(comm::listen_on("127.0.0.1", 0, "").get());
 }
 
 // Looked up, not tried: a connection would keep the store alive.
@@ -179,7 +179,7 @@ TEST(ByHand, SurvivorsOfRank0NameIt) {
 
 TEST(ByHand, APortInUseIsAnInputError) {
   const comm::Fd other = comm::listen_on("127.0.0.1", 0, "");
-  const int port = comm::local_port(other);
+  const int port = comm::local_port(other.get());
   Process zero({kRank, "sum"}, by_hand(0, 2, port));
   EXPECT_EQ(zero.wait(20), 2) << zero.all();
   EXPECT_THAT(zero.err(), AllOf(HasSubstr(cat("error: port ", port, " on 127.0.0.1 is in use")),

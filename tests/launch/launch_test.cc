@@ -105,7 +105,8 @@ TEST(Launch, RanksMeetAndShareTheCores) {
 }
 
 TEST(Launch, TwoNodesMeetAtTheRendezvous) {
-  const std::string rdzv = cat("127.0.0.1:", comm::local_port(comm::listen_on("127.0.0.1", 0, "")));
+  const std::string rdzv =
+      cat("127.0.0.1:", comm::local_port(comm::listen_on("127.0.0.1", 0, "").get()));
   comm::Environment env{{"TEST_NODES", "2"}, {"TRIREME_JOB_TOKEN", "t"}, {"TEST_NODE_RANK", "1"}};
   Process second(job(2, {"sum"}, rdzv), env);
   env["TEST_NODE_RANK"] = "0";
@@ -151,7 +152,7 @@ TEST(Launch, OneDeadRankEndsTheJobAndTheStubbornAreKilled) {
 
 TEST(Launch, APortInUseIsAnInputError) {
   const comm::Fd other = comm::listen_on("127.0.0.1", 0, "");
-  const int port = comm::local_port(other);
+  const int port = comm::local_port(other.get());
   Process p(job(2, {"sum"}, cat("127.0.0.1:", port)));
   EXPECT_EQ(p.wait(30), 2) << p.all();
   EXPECT_THAT(p.err(),

@@ -103,10 +103,10 @@ Fd listen_on(const std::string& address, int port, const std::string& advice) {
                     advice);
 }
 
-int local_port(const Fd& socket) {
+int local_port(int socket) {
   sockaddr_storage address{};
   socklen_t length = sizeof(address);
-  getsockname(socket.get(), reinterpret_cast<sockaddr*>(&address), &length);
+  getsockname(socket, reinterpret_cast<sockaddr*>(&address), &length);
   return ntohs(address.ss_family == AF_INET6 ? reinterpret_cast<sockaddr_in6*>(&address)->sin6_port
                                              : reinterpret_cast<sockaddr_in*>(&address)->sin_port);
 }

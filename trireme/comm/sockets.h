@@ -33,7 +33,7 @@ class Fd {
 // port in use or an address that is not this host's is an input_error that ends with `advice`.
 Fd listen_on(const std::string& address, int port, const std::string& advice);
 // The port that a socket is bound to.
-int local_port(const Fd& socket);
+int local_port(int socket);
 
 // A non-blocking connection under way; an empty Fd when the address cannot be resolved or refuses
 // at once.

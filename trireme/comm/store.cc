@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <linux/close_range.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -39,8 +40,17 @@ std::string token_key(const std::string& job) {
   return "trireme/" + job + "/token";
 }
 
-int64_t open_descriptors() {
-  return std::distance(std::filesystem::directory_iterator("/proc/self/fd"), {});
+// Connections that the server at `port` has taken.
+int64_t connections(int port) {
+  int64_t count = 0;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+    const int fd = std::stoi(entry.path().filename());
+    sockaddr_storage peer{};
+    socklen_t length = sizeof(peer);
+    const bool connected = getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &length) == 0;
+    if (connected && local_port(fd) == port) ++count;
+  }
+  return count;
 }
 
 // c10d would wait for its server too, but seconds longer and with a page of its own messages.
@@ -73,13 +83,13 @@ bool wait_for_listener(const RankEnv& env, std::chrono::milliseconds timeout) {
   syscall(SYS_close_range, static_cast<unsigned>(kListener + 1), ~0U, 0U);
   try {
     const StoreServer server(Fd(kListener), address, job, token);
-    const int64_t own = open_descriptors();
+    constexpr int64_t kOwn = 1;  // the server is a client of itself
     const auto start = std::chrono::steady_clock::now();
     int alone = 0;  // looks since there was a client
     for (bool seen = false;;) {
       std::this_thread::sleep_for(kLookTime);
-      alone = open_descriptors() > own ? 0 : alone + 1;
-      seen = seen || alone == 0;
+      alone = connections(server.port()) > kOwn ? 0 : alone + 1;
+      seen = seen || alone == 0 || server.was_used();  // short runs come and go between two looks
       if (alone >= kAloneLooks && (seen || std::chrono::steady_clock::now() - start > patience)) {
         _exit(0);
       }
@@ -93,7 +103,7 @@ bool wait_for_listener(const RankEnv& env, std::chrono::milliseconds timeout) {
 
 StoreServer::StoreServer(Fd listener, const std::string& address, const std::string& job,
                          const std::string& token)
-    : port_(local_port(listener)) {
+    : port_(local_port(listener.get())) {
   c10d::TCPStoreOptions options;
   options.port = static_cast<uint16_t>(port_);
   options.isServer = true;
@@ -105,6 +115,11 @@ StoreServer::StoreServer(Fd listener, const std::string& address, const std::str
 }
 
 StoreServer::~StoreServer() = default;
+
+bool StoreServer::was_used() const {
+  constexpr int64_t kOwnKeys = 1;  // the token
+  return store_->getNumKeys() > kOwnKeys;
+}
 
 c10d::Store& StoreServer::store() {
   return *store_;

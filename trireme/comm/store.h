@@ -29,6 +29,8 @@ class StoreServer {
               const std::string& token);
   ~StoreServer();
   int port() const { return port_; }
+  // Whether anyone has written to it.
+  bool was_used() const;
   c10d::Store& store();
 
  private:
