@@ -203,6 +203,8 @@ TEST_F(Config, BadChoicesNameTheNearest) {
 TEST_F(Config, WrongSyntaxNamesLineAndColumn) {
   const std::pair<const char*, const char*> cases[] = {
       {"[train\nsteps = 1", "x.toml:1:"},
+      {"[*]\n", "x.toml:1:"},
+      {"[[ \xC3\xA9 ]]\n", "x.toml:1:"},
       {"[train]\nsteps 5\n", "x.toml:2:"},
       {"[train]\nsteps = \n", "x.toml:2:"},
       {"name = \"abc\nx", "x.toml:1:"},

@@ -8,8 +8,6 @@
 namespace trireme::text {
 namespace {
 
-const std::string kGolden = std::string(TRIREME_SOURCE_DIR) + "/tests/golden/tokenizers/";
-
 class Golden : public testing::TestWithParam<const char*> {};
 
 Encoding encode(const Tokenizer& tokenizer, const Json& text, bool special) {
@@ -19,7 +17,8 @@ Encoding encode(const Tokenizer& tokenizer, const Json& text, bool special) {
 }
 
 TEST_P(Golden, Encodings) {
-  const std::string folder = kGolden + GetParam();
+  const std::string folder =
+      TRIREME_SOURCE_DIR "/tests/golden/tokenizers/" + std::string(GetParam());
   const Tokenizer tokenizer = Tokenizer::load(folder);
   const Json cases = read_json_file(folder + "/cases.json");
   ASSERT_GE(cases.size(), 30U);
