@@ -10,9 +10,10 @@ BUILD := build/release
 SETUP := tools/setup.sh $(if $(LIBTORCH),--libtorch "$(LIBTORCH)")
 CONFIGURE = cmake --preset $(1) $(if $(LIBTORCH),-DTRIREME_LIBTORCH="$(abspath $(LIBTORCH))") >build/$(1)-configure.log \
             || { tail -n 30 build/$(1)-configure.log; exit 1; }
-COMPILE = mkdir -p build && $(call CONFIGURE,$(1)) && cmake --build --preset $(1) -j $(JOBS)
+# $(call COMPILE,PRESET[,TARGET]): all of a preset, or one target of it.
+COMPILE = mkdir -p build && $(call CONFIGURE,$(1)) && cmake --build --preset $(1) -j $(JOBS) $(if $(2),--target $(2))
 
-.PHONY: help setup build test test-interop lint demo bench fuzz asan tsan dist clean
+.PHONY: help setup build program test test-interop lint demo bench fuzz asan tsan dist clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +23,9 @@ setup: ## install Debian packages, LibTorch and the pretrained model (nothing th
 
 build: setup ## build/release: the binary, the library, the tests
 	@$(call COMPILE,release)
+
+program: setup ## build/release: the binary and the library alone
+	@$(call COMPILE,release,trireme_cli)
 
 test: build ## unit, golden and multi-rank tests
 	@tools/run_tests.py python tests/tools
@@ -34,11 +38,11 @@ test-interop: build ## against the live transformers, tokenizers, tensorboard, t
 lint: setup ## format, layers, scripts, clang-tidy (LINT_BASE=REF: only what changed since REF)
 	@LIBTORCH="$(LIBTORCH)" tools/lint.sh
 
-demo: build ## train on 2 ranks, evaluate, ask the trained model over HTTP (DATA=squad.json: your own data)
+demo: program ## train on 2 ranks, evaluate, ask the trained model over HTTP (DATA=squad.json: your own data)
 	@mkdir -p build/demo
 	@$(BUILD)/trireme demo --model .deps/models/minilm-l6 --report build/demo/report.json $(if $(DATA),--data "$(DATA)")
 
-bench: build ## training speed beside Hugging Face's (benchmarks/README.md)
+bench: program ## training speed beside Hugging Face's (benchmarks/README.md)
 	@$(SETUP) --interop
 	@benchmarks/train_vs_hf.py --report build/bench/train_vs_hf.json
 
@@ -55,7 +59,7 @@ tsan: setup ## all tests under the thread sanitizer
 	@$(call COMPILE,tsan)
 	@TSAN_OPTIONS="suppressions=$(CURDIR)/tools/tsan.supp $$TSAN_OPTIONS" tools/run_tests.py ctest build/tsan
 
-dist: build ## build/dist: a tar that runs on any x86-64 Linux with glibc 2.36 or newer
+dist: program ## build/dist: a tar that runs on any x86-64 Linux with glibc 2.36 or newer
 	@tools/dist.sh $(BUILD) build/dist
 
 clean: ## remove build/ (.deps/ stays)

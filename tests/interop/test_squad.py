@@ -75,16 +75,17 @@ def test_predictions_and_scores(trireme, minilm, tmp_path):
 path = "{minilm}"
 [data]
 train = "{tmp_path}/data/train.json"
+answerable_only = true
 global_batch_samples = 16
 [train]
-steps = 30
+steps = 40
 [optim]
 lr = 3e-4
 [checkpoint]
 dir = "{tmp_path}/checkpoints"
 ''')
     trireme.run("train", config)
-    folder, dev = tmp_path / "checkpoints" / "step-00000030", tmp_path / "data" / "dev.json"
+    folder, dev = tmp_path / "checkpoints" / "step-00000040", tmp_path / "data" / "dev.json"
     questions = qa_oracle.read_questions(dev)
     features = qa_oracle.windows(questions, minilm / "tokenizer.json")
     model = transformers.BertForQuestionAnswering.from_pretrained(folder, dtype=torch.float32).eval()

@@ -81,12 +81,15 @@ uint32_t crc32c(std::string_view bytes) {
   return ~crc;
 }
 
-TensorboardWriter::TensorboardWriter(const std::string& dir, int64_t first_step)
+TensorboardWriter::TensorboardWriter(const std::string& dir, int64_t steps_done)
     : out_(new_file(dir)) {
   constexpr uint32_t kFileVersion = 3, kSessionLog = 7, kStatus = 1;
   constexpr uint64_t kStart = 1;
   write_event(0, bytes_field(kFileVersion, "brain.Event:2"));
-  if (first_step > 0) write_event(first_step, bytes_field(kSessionLog, int_field(kStatus, kStart)));
+  if (steps_done > 0) {
+    // Everything from this event's step on is dropped.
+    write_event(steps_done + 1, bytes_field(kSessionLog, int_field(kStatus, kStart)));
+  }
   flush();
 }
 

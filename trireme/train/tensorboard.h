@@ -1,6 +1,6 @@
 // Scalars for TensorBoard: an event file in its folder.
 //
-//   TensorboardWriter board("runs/a/tb", first_step);
+//   TensorboardWriter board("runs/a/tb", steps_done);
 //   board.add(step, {{"train/loss", loss}, {"train/lr", lr}});
 //
 // Format: TFRecord framing (length, masked CRC-32C, bytes, masked CRC-32C) around Event messages of
@@ -22,9 +22,9 @@ uint32_t crc32c(std::string_view bytes);
 
 class TensorboardWriter {
  public:
-  // Makes a new events.out.tfevents file. A run that goes on says from which step: TensorBoard then
-  // drops what an earlier file has from there on. Throws run_error when it cannot be written.
-  TensorboardWriter(const std::string& dir, int64_t first_step);
+  // Makes a new events.out.tfevents file. A run that goes on says after which step: TensorBoard
+  // then drops what an earlier file has of later ones. Throws run_error when it cannot be written.
+  TensorboardWriter(const std::string& dir, int64_t steps_done);
 
   using Scalars = std::vector<std::pair<std::string, double>>;
   void add(int64_t step, const Scalars& scalars);
