@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cstdio>
+#include <iomanip>
 #include <sstream>
 
 #include "tests/launch/process.h"
@@ -136,15 +136,14 @@ int free_port() {
 
 // Looked up, not tried: a connection would keep the store alive.
 bool is_listening(int port) {
-  constexpr int kListen = 0x0A;
+  std::ostringstream end_of_local;
+  end_of_local << ':' << std::uppercase << std::hex << std::setw(4) << std::setfill('0') << port;
   for (const char* table : {"/proc/net/tcp", "/proc/net/tcp6"}) {
     std::istringstream rows(read_file(table));
     for (std::string row; std::getline(rows, row);) {
-      int local = 0, state = 0;
-      if (std::sscanf(row.c_str(), " %*d: %*[0-9A-F]:%x %*[0-9A-F]:%*x %x", &local, &state) == 2 &&
-          local == port && state == kListen) {
-        return true;
-      }
+      std::string number, local, remote, state;
+      std::istringstream(row) >> number >> local >> remote >> state;
+      if (local.ends_with(end_of_local.str()) && state == "0A") return true;
     }
   }
   return false;

@@ -111,8 +111,8 @@ class Process {
   int code_ = -1;
 };
 
-inline const std::string kLauncher = TRIREME_BINARY_DIR "/launch_main";
-inline const std::string kRank = TRIREME_BINARY_DIR "/comm_rank";
+constexpr const char* kLauncher = TRIREME_BINARY_DIR "/launch_main";
+constexpr const char* kRank = TRIREME_BINARY_DIR "/comm_rank";
 
 // launch_main `ranks` - comm_rank `arguments`
 inline std::vector<std::string> job(int ranks, std::vector<std::string> arguments,

@@ -97,7 +97,7 @@ class Schema {
   template <class Enum>
   requires std::is_enum_v<Enum> Added
   add(const std::string& key, Enum* field,
-      std::vector<std::pair<std::string, std::type_identity_t<Enum>>> names,
+      const std::vector<std::pair<std::string, std::type_identity_t<Enum>>>& names,
       const std::string& help) {
     std::vector<std::string> spellings;
     for (const auto& [name, value] : names) spellings.push_back(name);

@@ -192,7 +192,7 @@ Failure Liveness::find_out(const Operation& mine, const std::vector<int>& ranks)
   std::erase(others, rank_);
   const auto answers = tell(others, cat(greeting_, kQuestion, '\n'), true);
   report_to_all(find_culprit(mine, rank_, ranks, answers));
-  return *board_.get();
+  return board_.get().value();
 }
 
 std::map<int, Answer> Liveness::tell(const std::vector<int>& ranks, const std::string& line,

@@ -189,8 +189,12 @@ std::unique_ptr<World> World::join(c10::intrusive_ptr<c10d::Store> store, const 
   world->options_ = options;
   const std::string address = choose_address(env, options);
   Fd listener = listen_on(address, 0, "choose another with comm.interface");
-  const Peer self{env.rank, host_name(),          static_cast<long>(getpid()),
-                  address,  local_port(listener.get()), available_cpus()};
+  const Peer self{env.rank,
+                  host_name(),
+                  static_cast<long>(getpid()),
+                  address,
+                  local_port(listener.get()),
+                  available_cpus()};
   world->peers_ = meet(*store, env, self, to_ms(options.join_timeout_s));
   if (!env.local_known) {
     count_local_ranks(world->env_, world->peers_);

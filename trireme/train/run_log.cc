@@ -49,7 +49,7 @@ void RunLog::step(const Step& step) {
 void RunLog::scores(int64_t step, const Json& scores) {
   if (progress_) {
     progress_->finish();
-    *out_ << "evaluation at step " << step << in_words(scores) << std::endl;
+    *out_ << "evaluation at step " << step << in_words(scores) << '\n' << std::flush;
   }
   if (board_) {
     TensorboardWriter::Scalars scalars;
