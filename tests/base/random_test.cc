@@ -120,8 +120,8 @@ TEST(Uniform, StaysInsideAndIsEven) {
     ++bins[static_cast<std::size_t>(u * 20)];
     sum += u;
   }
-  EXPECT_NEAR(sum / kDraws, 0.5, 0.003);                          // 4.6 sigma
-  for (const int bin : bins) EXPECT_NEAR(bin, kDraws / 20, 500);  // 5 sigma
+  EXPECT_NEAR(sum / kDraws, 0.5, 0.003);                            // 4.6 sigma
+  for (const int bin : bins) EXPECT_NEAR(bin, kDraws / 20.0, 500);  // 5 sigma
 }
 
 TEST(Uniform, BelowCoversAllValues) {

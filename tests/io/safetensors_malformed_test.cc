@@ -29,7 +29,7 @@ std::string two(const std::string& first_range, const std::string& second_range)
 
 const Malformed kMalformed[] = {
     {"Empty", "", "0 bytes are too few for a safetensors file"},
-    {"LengthCutOff", "\x02\0\0", "1 bytes are too few"},
+    {"LengthCutOff", std::string("\x02\0\0", 3), "3 bytes are too few"},
     {"HeaderBeyondTheFile", one(kTensor).substr(0, 20),
      "cut off in the header: it has 54 bytes, the file ends after 12 of them"},
     {"HugeHeader", std::string("\x01\xE1\xF5\x05\0\0\0\0{}", 10),

@@ -2,19 +2,20 @@
 // TEST_NODE_RANK: several nodes.
 #include <cstdio>
 #include <cstdlib>
+#include <string>
 
 #include "trireme/base/error.h"
 #include "trireme/launch/launcher.h"
 
 int main(int argc, char** argv) {
   trireme::launch::LaunchOptions options;
-  options.ranks = std::atoi(argv[1]);
+  options.ranks = std::stoi(argv[1]);
   options.rendezvous = std::string(argv[2]) == "-" ? "" : argv[2];
   options.command.assign(argv + 3, argv + argc);
   options.kill_after_s = 1;
   if (const char* nodes = std::getenv("TEST_NODES")) {
-    options.nodes = std::atoi(nodes);
-    options.node_rank = std::atoi(std::getenv("TEST_NODE_RANK"));
+    options.nodes = std::stoi(nodes);
+    options.node_rank = std::stoi(std::getenv("TEST_NODE_RANK"));
   }
   try {
     return trireme::launch::launch(options);

@@ -229,8 +229,8 @@ TEST_F(HttpServerTest, RefusesWhatIsNotHttp) {
       "POST /echo HTTP/1.1\r\nHost: test\r\nContent-Length: twelve\r\n\r\n",
       "POST /echo HTTP/1.1\r\nHost: test\r\nContent-Length: -1\r\n\r\n",
       "POST /echo HTTP/1.1\r\nHost: t\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
-      "POST /echo HTTP/1.1\r\nHost: t\r\nContent-Length: 1\r\n"
-      "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+      std::string("POST /echo HTTP/1.1\r\nHost: t\r\nContent-Length: 1\r\n") +
+          "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
       "POST /echo HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
       std::string("GET /\0 HTTP/1.1\r\nHost: t\r\n\r\n", 29),
       "\x16\x03\x01\x02",  // the start of TLS

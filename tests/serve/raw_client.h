@@ -107,7 +107,7 @@ class RawClient {
 
   static RawResponse parse_header(const std::string& header) {
     RawResponse response;
-    response.status = std::atoi(header.c_str() + header.find(' '));
+    response.status = std::stoi(header.substr(header.find(' ')));
     for (size_t at = header.find("\r\n"); at != std::string::npos;) {
       const size_t next = header.find("\r\n", at + 2);
       const std::string line = header.substr(at + 2, next - at - 2);

@@ -86,7 +86,7 @@ void read_tensor(const io::SafetensorsFile& file, const TensorEntry& entry, cons
   if (view.dtype != io::Dtype::kF32 || shape != region.shape) {
     throw input_error(where, " is not what the manifest says: F32 in the parameter's shape");
   }
-  if (view.bytes.size() != 0) std::memcpy(target.data_ptr(), view.bytes.data(), view.bytes.size());
+  if (!view.bytes.empty()) std::memcpy(target.data_ptr(), view.bytes.data(), view.bytes.size());
 }
 
 void read_items(const std::string& folder, const Manifest& manifest,

@@ -3,6 +3,7 @@
 #include <torch/version.h>
 #include <unistd.h>
 
+#include <cmath>
 #include <cstdio>
 #include <fstream>
 
@@ -44,7 +45,7 @@ int doctor(const std::string& report_file) {
                 note.empty() ? "" : ("  (" + note + ")").c_str());
     facts[key] = std::move(value);
   };
-  auto gflops = [](double x) { return static_cast<int64_t>(x + 0.5); };
+  auto gflops = [](double x) { return std::llround(x); };
   say("version", "trireme", version() + " (" + commit() + ")");
   say("libtorch", "LibTorch", TORCH_VERSION);
   say("processor", "processor", processor_name());

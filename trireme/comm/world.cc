@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <csignal>
 #include <set>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/Store.hpp>
@@ -119,6 +120,14 @@ int count_threads(const std::vector<Peer>& peers, const Peer& self) {
                           static_cast<int>(sharers), omp == nullptr ? "" : omp);
 }
 
+// Gloo writes to its sockets with writev(), which has no MSG_NOSIGNAL: a survivor would die of the
+// signal before it can name the rank that is gone. A program's own handler stays.
+void ignore_broken_pipes() {
+  struct sigaction current {};
+  sigaction(SIGPIPE, nullptr, &current);
+  if (current.sa_handler == SIG_DFL) std::signal(SIGPIPE, SIG_IGN);
+}
+
 // For launchers that do not tell: ranks of one host name are of one host.
 void count_local_ranks(RankEnv& env, const std::vector<Peer>& peers) {
   const std::string& host = peers[static_cast<size_t>(env.rank)].host;
@@ -183,6 +192,7 @@ std::unique_ptr<World> World::from(const RankEnv& env, const WorldOptions& optio
 std::unique_ptr<World> World::join(c10::intrusive_ptr<c10d::Store> store, const RankEnv& env,
                                    const WorldOptions& options) {
   check_options(options);
+  ignore_broken_pipes();
   std::unique_ptr<World> world(new World());
   world->uncaught_exceptions_ = std::uncaught_exceptions();
   world->env_ = env;

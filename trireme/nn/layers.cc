@@ -70,7 +70,7 @@ void bias_backward(const at::Tensor& dy, Param& bias) {
 
 }  // namespace
 
-Linear::Linear(const std::string& name, int64_t in, std::vector<Part> parts, double init_std)
+Linear::Linear(const std::string& name, int64_t in, const std::vector<Part>& parts, double init_std)
     : weight(weight_spec(name + ".weight", in, suffixed(parts, ".weight"), init_std)),
       bias(bias_spec(name + ".bias", suffixed(parts, ".bias"))) {}
 

@@ -20,7 +20,7 @@ at::Tensor linear(const at::Tensor& x_ti, Param& weight, Param& bias);
 // y = x W^T + b, W [out, in]. Several named parts of rows make one product (query, key, value).
 class Linear {
  public:
-  Linear(const std::string& name, int64_t in, std::vector<Part> parts, double init_std);
+  Linear(const std::string& name, int64_t in, const std::vector<Part>& parts, double init_std);
   Linear(const std::string& name, int64_t in, int64_t out, double init_std);
 
   // With its bias.

@@ -17,7 +17,7 @@ class CodePointTable {
   // value(c) is called for every code point where neighbours can differ; the planes without
   // characters (4 to 13) and the private ones take one value a block.
   template <class F>
-  explicit CodePointTable(F&& value) {
+  explicit CodePointTable(const F& value) {
     std::map<std::array<T, kBlock>, std::uint16_t> known;
     for (std::uint32_t block = 0; block < kBlocks; ++block) {
       const char32_t first = block * kBlock;

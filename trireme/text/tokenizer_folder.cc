@@ -48,9 +48,9 @@ bool contains(const std::vector<VocabEntry>& vocab, std::string_view token) {
   return std::ranges::any_of(vocab, [&](const VocabEntry& e) { return e.first == token; });
 }
 
-std::string name_of(const TokenizerParts& parts, std::string_view role, std::string usual) {
+std::string name_of(const TokenizerParts& parts, std::string_view role, const std::string& usual) {
   const auto named = parts.special_names.find(role);
-  return named == parts.special_names.end() ? std::move(usual) : named->second;
+  return named == parts.special_names.end() ? usual : named->second;
 }
 
 AddedToken special_token(const std::string& content) {
