@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <csignal>
 #include <thread>
 #include <torch/csrc/distributed/c10d/HashStore.hpp>
 
@@ -259,6 +260,14 @@ TEST(Faults, ARankThatFailsStopsTheOthersWithItsName) {
             "the loss is NaN");
   EXPECT_EQ(named, 3);
   EXPECT_LT(seconds_since(start), 5);
+}
+
+TEST(Faults, AWriteToADeadPeerDoesNotKill) {
+  std::signal(SIGPIPE, SIG_DFL);
+  run_ranks(2, [](World&) {});
+  struct sigaction current {};
+  sigaction(SIGPIPE, nullptr, &current);
+  EXPECT_EQ(current.sa_handler, SIG_IGN);
 }
 
 TEST(Faults, ALateRankIsNamedAtTheDeadlineByAll) {

@@ -184,7 +184,7 @@ TEST_F(QaServerTest, LosesNoRequestInAStorm) {
         } else if (response->status == 200) {
           const Json answers = parse_json(response->body, "answer")["answers"];
           right += answers.size() == 2 && answers[0]["answer"] == word &&
-                   answers[0]["start"] == 1 && answers[1]["answer"] == std::string();
+                   answers[0]["start"] == 1 && answers[1]["answer"].get<std::string>().empty();
         }
       }
     });

@@ -46,8 +46,8 @@ class World {
   static std::unique_ptr<World> from(const RankEnv& env, const WorldOptions& options = {});
   // A world of one: no network, no threads.
   static std::unique_ptr<World> single();
-  // Joins `size` ranks that share `store` (from any source; tests use a HashStore). Ignores SIGPIPE in
-  // the process unless it has a handler.
+  // Joins `size` ranks that share `store` (from any source; tests use a HashStore). Ignores SIGPIPE
+  // in the process unless it has a handler.
   static std::unique_ptr<World> join(c10::intrusive_ptr<c10d::Store> store, const RankEnv& env,
                                      const WorldOptions& options);
 

@@ -18,7 +18,8 @@ namespace {
 
 void require_empty(const Json& model, const char* key, const std::string& where) {
   const auto at = model.find(key);
-  if (at == model.end() || at->is_null() || *at == false || *at == std::string()) return;
+  if (at == model.end() || at->is_null() || *at == false) return;
+  if (at->is_string() && at->get_ref<const std::string&>().empty()) return;
   throw input_error(where, ": key '", key,
                     "' is not supported in a byte-level BPE model; only null",
                     at->is_boolean()  ? " or false"
