@@ -30,7 +30,6 @@ if(TRIREME_FUZZ)
   add_link_options(-fsanitize=address,undefined)
 endif()
 
-find_package(PkgConfig REQUIRED)
 find_package(Threads REQUIRED)
 find_package(nlohmann_json REQUIRED)
 

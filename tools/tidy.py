@@ -16,6 +16,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -30,6 +31,15 @@ INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*"([^"]+)"', re.MULTILINE)
 
 def run(*command, **options):
     return subprocess.run([str(part) for part in command], capture_output=True, text=True, **options)
+
+
+def check_needs(build):
+    """Ends with one line where something is missing that the run would fail without."""
+    for tool in (TIDY, CLANG, "g++", "git"):
+        if shutil.which(tool) is None:
+            sys.exit(f"tidy: {tool} is not installed; run tools/setup.sh, or install what tools/packages.txt lists")
+    if not (build / "compile_commands.json").is_file():
+        sys.exit(f"tidy: no compile_commands.json in {build}; run cmake --preset tidy, or make lint")
 
 
 def git_lines(*command):
@@ -138,6 +148,7 @@ def main():
     args = parser.parse_args()
     start = time.monotonic()
 
+    check_needs(args.build)
     tidy = Tidy(args.build.resolve())
     known = {source.name: source for source in sources(tidy.build)}
     wanted = [os.path.relpath(file, ROOT) for file in args.files] or list(known)

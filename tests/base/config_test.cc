@@ -104,8 +104,6 @@ TEST_F(Config, LoadsAFileIntoTheStruct) {
   expect_good(s_);
   EXPECT_EQ(schema_.where("train.steps"), dir / "run.toml:6: train.steps");
   EXPECT_EQ(schema_.where("optim.decay"), "optim.decay");
-  EXPECT_TRUE(schema_.is_set("train.amp"));
-  EXPECT_FALSE(schema_.is_set("optim.decay"));
 }
 
 TEST_F(Config, KeysNotNamedKeepTheirValues) {
@@ -178,7 +176,6 @@ TEST_F(Config, ValuesOutOfRangeAreNamed) {
   EXPECT_EQ(load_error("train.steps = 1000001"),
             "x.toml:1: 'train.steps' must be at least 1, at most 1000000, not 1000001");
   EXPECT_EQ(load_error("optim.lr = 0"), "x.toml:1: 'optim.lr' must be above 0.0, not 0.0");
-  EXPECT_EQ(load_error("optim.lr = nan"), "x.toml:1: 'optim.lr' must be a number, not nan");
   EXPECT_EQ(load_error("optim.decay = 1.0"),
             "x.toml:1: 'optim.decay' must be at least 0.0, below 1.0, not 1.0");
   EXPECT_EQ(load_error("optim.decay = -0.1"),
@@ -198,6 +195,17 @@ TEST_F(Config, BadChoicesNameTheNearest) {
             "'cosine'?");
   EXPECT_EQ(load_error("optim.schedule = ''"),
             "x.toml:1: 'optim.schedule' must be one of linear | cosine | constant, not \"\"");
+}
+
+TEST_F(Config, NumbersAreFiniteWithoutARangeToo) {
+  double any = 0;
+  schema_.add("any", &any, "Any number.");
+  for (const char* number : {"nan", "inf", "-inf"}) {
+    EXPECT_EQ(load_error(cat("optim.lr = ", number)),
+              cat("x.toml:1: 'optim.lr' must be a finite number, not ", number));
+    EXPECT_EQ(load_error(cat("any = ", number)),
+              cat("x.toml:1: 'any' must be a finite number, not ", number));
+  }
 }
 
 TEST_F(Config, WrongSyntaxNamesLineAndColumn) {
@@ -335,7 +343,8 @@ TEST_F(Config, SetErrorsNameTheFlag) {
        {"optim.lr=fast", "optim.lr=", "optim.lr=1e", "optim.lr=1,5", "optim.lr=1e999"}) {
     EXPECT_EQ(set_error(bad), cat("--set ", bad, ": 'optim.lr' must be a number"));
   }
-  EXPECT_EQ(set_error("optim.lr=nan"), "--set optim.lr=nan: 'optim.lr' must be a number, not nan");
+  EXPECT_EQ(set_error("optim.lr=inf"),
+            "--set optim.lr=inf: 'optim.lr' must be a finite number, not inf");
   EXPECT_EQ(set_error("train.amp=yes"), "--set train.amp=yes: 'train.amp' must be true or false");
   EXPECT_EQ(
       set_error("train.precision=fp16"),
@@ -427,9 +436,7 @@ TEST(ConfigDoubles, EveryDoublePrintsAndReadsBack) {
     schema.load_text(printed, "x");
     ASSERT_EQ(value, before) << printed;
   }
-  for (const double special :
-       {0.0, -0.0, 1e22, 1e300, 1.0, -5.0, std::numeric_limits<double>::infinity(),
-        -std::numeric_limits<double>::infinity()}) {
+  for (const double special : {0.0, -0.0, 1e22, 1e300, 1.0, -5.0}) {
     value = special;
     const std::string printed = schema.print();
     value = -1;
@@ -447,19 +454,6 @@ TEST_F(Config, ToJsonNestsAndMarksWhatHasNoValue) {
       R"("mesh":{"axes":["dp","tp"]},"a":{"b":{"deep":7}}})");
 }
 
-TEST_F(Config, HelpHasALineForEveryKey) {
-  schema_.set("train.steps=5");
-  const std::string help = schema_.help();
-  EXPECT_EQ(std::count(help.begin(), help.end(), '\n'),
-            static_cast<std::ptrdiff_t>(schema_.fields().size()));
-  EXPECT_NE(help.find("  train.steps = 1000"), std::string::npos) << "the default: " << help;
-  EXPECT_NE(help.find("Optimiser steps. (an integer: at least 1, at most 1000000)"),
-            std::string::npos)
-      << help;
-  EXPECT_NE(help.find("Arithmetic. (a string: fp32 | bf16)"), std::string::npos) << help;
-  EXPECT_NE(help.find("Training file. (a string; required)"), std::string::npos) << help;
-}
-
 TEST_F(Config, MistakesInCodeAreLogicErrors) {
   std::int64_t x = 0;
   for (const char* key :
@@ -468,7 +462,7 @@ TEST_F(Config, MistakesInCodeAreLogicErrors) {
   }
   EXPECT_THROW(schema_.add("ok", &x, ""), std::logic_error);
   EXPECT_THROW(schema_.add("ok", &x, "two\nlines"), std::logic_error);
-  EXPECT_THROW(schema_.is_set("nothing"), std::logic_error);
+  EXPECT_THROW(schema_.where("nothing"), std::logic_error);
   EXPECT_NO_THROW(schema_.add("train.stepsize", &x, "X."));
 }
 

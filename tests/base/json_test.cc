@@ -99,6 +99,13 @@ TEST(ParseJson, RefusesBadStrings) {
   EXPECT_EQ(parse_error("[\"\xC0\xAF\"]").find("x.json:1:"), 0U);
 }
 
+// The lexer ends there: what is behind would not be seen.
+TEST(ParseJson, RefusesANulByte) {
+  EXPECT_EQ(parse_error(std::string("{}\0garbage", 10)), "x.json:1:3: not valid JSON: a NUL byte");
+  EXPECT_EQ(parse_error(std::string("[1,\n2]\0", 8)), "x.json:2:3: not valid JSON: a NUL byte");
+  EXPECT_EQ(parse_error(std::string("\0", 1)), "x.json:1:1: not valid JSON: a NUL byte");
+}
+
 TEST(ParseJson, RefusesNumbersBeyondDouble) {
   EXPECT_EQ(parse_error("{\"a\": 1e999}"), "x.json:1:7: number '1e999' is out of range");
   EXPECT_EQ(parse_error("[-1e400]"), "x.json:1:2: number '-1e400' is out of range");

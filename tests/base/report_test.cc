@@ -45,16 +45,6 @@ TEST(Report, AnEmptyPathWritesNothingAndABadOneIsNamed) {
             "/no/such/folder/r.json: cannot be written: No such file or directory");
 }
 
-TEST(TimedSection, AddsUp) {
-  Report report("x");
-  FakeClock clock;
-  for (int i = 0; i < 2; ++i) {
-    const TimedSection timed(report, "eval_s", clock);
-    clock.advance_s(1.5);
-  }
-  EXPECT_DOUBLE_EQ(report.timings["eval_s"].get<double>(), 3.0);
-}
-
 TEST(Version, IsThatOfTheBuild) {
   const std::string number = version();
   EXPECT_EQ(std::count(number.begin(), number.end(), '.'), 2);

@@ -62,7 +62,7 @@ class TinyRun {
     state.optimizer_steps = adamw_.steps();
     state.seed = 0xFEDCBA9876543210;
     state.cursor = {1, 5, 25};
-    state.data = {{"samples", 20}};
+    state.identity = {{"samples", 20}};
     state.config = {{"train", {{"steps", 100}}}};
     state.trainer = {{"best", 0.1}};
     for (int64_t i = 0; i < steps_; ++i)

@@ -5,11 +5,10 @@ import shutil
 import signal
 import subprocess
 import threading
-import time
 import unittest
 import urllib.request
 
-from program import PROGRAM, ProgramTest, environment, run
+from program import PROGRAM, ProgramTest, environment, run, small_data
 
 
 class Commands(ProgramTest):
@@ -105,11 +104,93 @@ class Commands(ProgramTest):
         for name in ("config.json", "model.safetensors", "vocab.txt"):
             self.assertTrue((exported / name).exists(), name)
         self.expect_error(run("export", checkpoints, exported), 2, exported)
-        self.assertEqual(run("export", checkpoints, exported, "--replace").returncode, 0)
+        written = self.folder / "export.json"
+        self.assertEqual(run("export", checkpoints, exported, "--replace", "--report", written).returncode, 0)
+        metrics = json.loads(written.read_text())["metrics"]
+        self.assertLess(metrics["tensor_bytes"], (exported / "model.safetensors").stat().st_size)
+        done = run("import", self.model, self.folder / "imported", "--report", written)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(json.loads(written.read_text())["metrics"], {**metrics, "drawn": [], "left_out": []})
+
+    def test_eval_options_override_the_configuration(self):
+        """The same predictions with an option as with its key, and others than without."""
+        def predictions(model, *options):
+            done = run("eval", model, *options, "--predictions", self.folder / "p.json", "--report", self.folder / "r.json")
+            self.assertEqual(done.returncode, 0, done.stderr)
+            return json.loads((self.folder / "p.json").read_text())
+
+        usual = predictions(self.config)
+        self.assertEqual(len(usual), 16)
+        self.assertEqual(len(predictions(self.config, "--answerable-only")), 11)
+        never = predictions(self.config, "--no-answer-threshold", 1e6)
+        always = predictions(self.config, "--no-answer-threshold", -1e6)
+        self.assertTrue(all(never.values()))
+        self.assertFalse(any(always.values()))
+        never_abstain = ["--no-answer-threshold", 1e6]
+        for option, key, value in (("--max-answer-tokens", "eval.max_answer_tokens", 1), ("--n-best-size", "eval.n_best", 3)):
+            short = predictions(self.config, *never_abstain, option, value)
+            self.assertNotEqual(short, never)
+            self.assertEqual(short, predictions(self.config, *never_abstain, "--set", f"{key}={value}"))
+        predictions(self.config, "--micro-batch-tokens", 64)
+        self.assertEqual(json.loads((self.folder / "r.json").read_text())["config"]["data"]["micro_batch_tokens"], 64)
+
+    def test_predict_counts_characters_of_broken_text_as_the_tokenizer_does(self):
+        context = "the \udcff\udcfe cat sat in \udcff the house"  # bytes that are no UTF-8
+        seen = "the \ufffd\ufffd cat sat in \ufffd the house"
+        report = self.folder / "p.json"
+        done = run("predict", self.model, "--question", "what \udcff sat", "--context", context, "--n-best", 20,
+                   "--report", report)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        spans = json.loads(report.read_text())["metrics"]["n_best"]
+        self.assertTrue(any(span["start"] > 6 for span in spans))
+        for span in spans:
+            self.assertEqual(seen[span["start"]:span["end"]], span["answer"])
+
+    def test_a_model_configuration_in_the_working_folder(self):
+        """model.config = "config.json": no folder in the name."""
+        text = self.config.read_text().replace(f'path = "{self.model}"', 'config = "config.json"')
+        self.config.write_text(text)
+        done = subprocess.run([PROGRAM, "train", self.config, "--set", "train.steps=1"], cwd=self.model, env=environment(),
+                              capture_output=True, text=True, timeout=60)
+        self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_launch_reports_beside_its_command(self):
+        ours, ranks = self.folder / "launch.json", self.folder / "train.json.report"
+        command = ["train", self.config, "--set", "train.steps=2"]
+        done = run("launch", "-n", 2, "--report", ours, "--", *command, "--report", ranks)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(json.loads(ranks.read_text())["command"], "train")
+        report = json.loads(ours.read_text())
+        self.assertEqual((report["command"], report["config"]["ranks"], report["metrics"]["exit_code"]), ("launch", 2, 0))
+        self.assertGreater(report["timings"]["run_s"], 0)
+        ours.unlink()
+        done = run("launch", "--report", ours, "--", *command, "--set", "optim.lr=-1")
+        self.expect_error(done, 2, "optim.lr")
+        self.assertEqual(json.loads(ours.read_text())["metrics"]["exit_code"], 2)
+
+    def test_demo_keeps_to_folders_of_its_own(self):
+        mine = self.folder / "mine"
+        (mine / "checkpoints/step-00000001").mkdir(parents=True)
+        (mine / "train.json").write_text(json.dumps(small_data(20)))
+        before = (mine / "train.json").read_bytes()
+        demo = ["demo", "--model", self.model, "-n", 1, "--epochs", 1, "--precision", "fp32"]
+        done = run(*demo, "--data", mine / "train.json", "--folder", mine)
+        self.expect_error(done, 2, mine, "--folder")
+        self.assertEqual((mine / "train.json").read_bytes(), before)
+        self.assertTrue((mine / "checkpoints/step-00000001").is_dir())
+        made = self.folder / "made"
+        for _ in range(2):  # again in its own folder
+            done = run(*demo, "--data", mine / "train.json", "--folder", made)
+            self.expect_error(done, 2, "40 positions")  # the tiny model: the demo came as far as training
+        self.assertEqual(len(json.loads((made / "train.json").read_text())["data"][0]["paragraphs"]), 16)
+        self.expect_error(run(*demo, "--data", made / "train.json", "--folder", made), 2, made / "train.json", "--folder")
 
     def test_data_commands(self):
         made = self.folder / "made"
-        self.assertEqual(run("data", "synth", made, "--train", 40, "--dev", 10, "--seed", 5).returncode, 0)
+        report = self.folder / "synth.json"
+        done = run("data", "synth", made, "--train", 40, "--dev", 10, "--seed", 5, "--report", report)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(json.loads(report.read_text())["metrics"]["dev_bytes"], (made / "dev.json").stat().st_size)
         again = self.folder / "again"
         run("data", "synth", again, "--train", 40, "--dev", 10, "--seed", 5)
         for name in ("train.json", "dev.json"):
@@ -117,10 +198,11 @@ class Commands(ProgramTest):
         done = run("data", "inspect", made / "train.json", "--report", self.folder / "i.json")
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn("40", done.stdout)
-        done = run("data", "tokenize", "--tokenizer", self.model, stdin="the cat\n\nred")
+        done = run("data", "tokenize", "--tokenizer", self.model, "--report", report, stdin="the cat\n\nred")
         self.assertEqual(done.returncode, 0, done.stderr)
         rows = [json.loads(line) for line in done.stdout.splitlines()]
         self.assertEqual([row["tokens"] for row in rows], [["the", "cat"], [], ["red"]])
+        self.assertEqual(json.loads(report.read_text())["metrics"]["texts"], 3)
         self.assertEqual(rows[0]["offsets"], [[0, 3], [4, 7]])
         done = run("data", "tokenize", "--tokenizer", self.model, "--special", stdin="cat")
         self.assertEqual(json.loads(done.stdout)["tokens"], ["[CLS]", "cat", "[SEP]"])
@@ -151,7 +233,8 @@ class Server(ProgramTest):
         self.config.write_text(text)
         done, _ = self.train("--set", "train.steps=3")
         self.assertEqual(done.returncode, 0, done.stderr)
-        self.server = subprocess.Popen([PROGRAM, "serve", str(self.folder / "checkpoints"), "--port", "0", "--threads", "1"],
+        self.server = subprocess.Popen([PROGRAM, "serve", str(self.folder / "checkpoints"), "--port", "0", "--threads", "1",
+                                        "--report", str(self.folder / "served.json")],
                                        env=environment(), stderr=subprocess.PIPE, text=True)
         self.addCleanup(self.stop)
         lines = []
@@ -197,8 +280,15 @@ class Server(ProgramTest):
         status, refused = self.post({"question": "cat " * 400, "context": context})
         self.assertEqual(status, 400)
         self.assertIn("384", json.dumps(refused))
+        # 252 tokens of question leave a step of 1: a window for nearly each character of this context.
+        status, refused = self.post({"question": "cat " * 252, "context": "\u732b" * 262144})
+        self.assertEqual(status, 400)
+        self.assertIn("262016 windows", json.dumps(refused))
         self.server.send_signal(signal.SIGTERM)
         self.assertEqual(self.server.wait(timeout=30), 0)
+        report = json.loads((self.folder / "served.json").read_text())
+        self.assertEqual(report["metrics"], {"queries_answered": 3, "queries_refused": 2, "drained": True})
+        self.assertGreater(report["timings"]["uptime_s"], 0)
 
     def test_port_in_use(self):
         port = self.url.rsplit(":", 1)[1]

@@ -3,7 +3,6 @@
 import json
 import os
 import pathlib
-import shutil
 import signal
 import subprocess
 import time
@@ -86,6 +85,74 @@ class WrongInput(ProgramTest):
         done, _ = self.train("--set", "train.stop_at=3")
         self.assertEqual(done.returncode, 0, done.stderr)
         self.fails("optim.lr", arguments=["--resume", self.folder / "checkpoints", "--set", "optim.lr=0.5"])
+
+
+    def test_outputs_that_cannot_be_written_are_refused_before_the_work(self):
+        missing = self.folder / "missing/out.json"
+        data = ["--data", self.folder / "dev.json"]
+        texts = self.folder / "texts.txt"
+        texts.write_text("the cat\n")
+        one = ["--question", "a", "--context", "b"]
+        for command, options in ((["train", self.config], ["--report", "--ledger"]),
+                                 (["eval", self.model, *data], ["--report", "--predictions", "--null-odds"]),
+                                 (["predict", self.model, *data], ["--report", "--output", "--null-odds"]),
+                                 (["predict", self.model, *one], ["--report"]),
+                                 (["doctor"], ["--report"]),
+                                 (["demo", "--model", self.model, "--folder", self.folder / "made"], ["--report"]),
+                                 (["data", "inspect", self.folder / "dev.json"], ["--report"]),
+                                 (["data", "synth", self.folder / "made"], ["--report"]),
+                                 (["data", "tokenize", "--tokenizer", self.model, texts], ["--report"]),
+                                 (["import", self.model, self.folder / "made"], ["--report"]),
+                                 (["export", self.model, self.folder / "made"], ["--report"]),
+                                 (["serve", self.model, "--port", 0], ["--report"]),
+                                 (["launch"], ["--report"])):
+            for option in options:
+                tail = ["--", "train", self.config] if command == ["launch"] else []
+                done = run(*command, option, missing, *tail)
+                self.expect_error(done, 2, option, missing, "No such file or directory")
+                self.assertEqual(done.stdout, "")
+        for name in ("checkpoints", "made"):
+            self.assertFalse((self.folder / name).exists(), name)
+        self.fails("--ledger", "is a folder", arguments=["--ledger", self.folder])
+        done = run("launch", "-n", 2, "--", "train", self.config, "--report", missing)
+        self.expect_error(done, 2, missing)  # rank 0 says it, once
+        self.assertEqual(run("doctor", "--report", "/dev/null").returncode, 0)
+
+    def test_default_output_that_cannot_be_written(self):
+        (self.folder / "predictions.json").mkdir()
+        done = subprocess.run([PROGRAM, "predict", self.model, "--data", self.folder / "dev.json"], cwd=self.folder,
+                              env=environment(), capture_output=True, text=True)
+        self.expect_error(done, 2, "--output", "is a folder")
+
+    def test_options_that_would_be_ignored(self):
+        one = ["predict", self.model, "--question", "a", "--context", "b"]
+        self.expect_error(run(*one, "--output", self.folder / "o.json"), 2, "--output", "--data")
+        self.expect_error(run(*one, "--null-odds", self.folder / "o.json"), 2, "--null-odds", "--data")
+        many = ["predict", self.model, "--data", self.folder / "dev.json", "--output", self.folder / "o.json"]
+        self.expect_error(run(*many, "--n-best", 3), 2, "--n-best", "--question")
+        self.expect_error(run(*many, "--question", "a", "--context", "b"), 2, "--question", "--data")
+        self.expect_error(run("predict", self.model), 2, "--question", "--data")
+        self.expect_error(run("predict", self.model, "--question", "a"), 2, "--context")
+        demo = ["demo", "--model", self.model, "--folder", self.folder / "made", "--data", self.folder / "dev.json"]
+        self.expect_error(run(*demo, "--questions", 20), 2, "--questions", "--data")
+
+    def test_options_out_of_range(self):
+        self.expect_error(run("launch", "--node-rank", -1, "--", "train", self.config), 2, "--node-rank")
+        self.expect_error(run("import", self.model, self.folder / "made", "--seed", -1), 2, "--seed")
+        inspect = ["data", "inspect", self.folder / "dev.json"]
+        self.expect_error(run(*inspect, "--max-length", 1 << 32), 2, "--max-length")
+        self.expect_error(run(*inspect, "--doc-stride", -1), 2, "--doc-stride")
+        self.expect_error(run("eval", self.model, *inspect[2:], "--no-answer-threshold", "inf"), 2, "--no-answer-threshold")
+
+    def test_names_that_the_file_system_refuses(self):
+        name = "n" * 300
+        self.expect_error(run("predict", name, "--question", "a", "--context", "b"), 2, name)
+        self.expect_error(run("demo", "--model", name, "--folder", self.folder / "made"), 2, name, "--model")
+
+    def test_model_configuration_of_another_name(self):
+        (self.model / "tiny.json").write_text((self.model / "config.json").read_text())
+        self.config.write_text(self.config.read_text().replace(f'path = "{self.model}"', f'config = "{self.model}/tiny.json"'))
+        self.fails("run.toml:3", "model.config", "tiny.json", "config.json")
 
 
 class BrokenRuns(ProgramTest):

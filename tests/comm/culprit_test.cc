@@ -76,6 +76,14 @@ TEST(Failure, OneLineNamesRankHostPidAndOperation) {
             "4.0 MiB Float)");
 }
 
+TEST(Peers, AreListedUpToEight) {
+  const auto number = [](int rank) { return std::to_string(rank); };
+  EXPECT_EQ(list_ranks({}, number), "");
+  EXPECT_EQ(list_ranks({1, 3}, number), "1, 3");
+  EXPECT_EQ(list_ranks({0, 1, 2, 3, 4, 5, 6, 7, 8, 9}, number),
+            "0, 1, 2, 3, 4, 5, 6, 7 and 2 more");
+}
+
 TEST(Failure, SurvivesJson) {
   const Failure f = failure_from_json(to_json(Failure{{3, 5}, "is \"stuck\"\n"})).value();
   EXPECT_THAT(f.culprits, ElementsAre(3, 5));

@@ -298,6 +298,30 @@ TEST(Faults, ALateRankIsNamedAtTheDeadlineByAll) {
   EXPECT_EQ(named, 3) << "the late rank learns that it is the one";
 }
 
+TEST(Faults, APatientBarrierWaitsLongerButNotForTheDead) {
+  WorldOptions options;
+  options.timeout_s = 0.3;
+  run_ranks(
+      2,
+      [](World& world) {
+        if (world.rank() == 0) std::this_thread::sleep_for(std::chrono::milliseconds(900));
+        world.world_group().patient_barrier("saved");
+      },
+      options);
+  options.timeout_s = 60;
+  const auto start = std::chrono::steady_clock::now();
+  EXPECT_THROW(run_ranks(
+                   2,
+                   [](World& world) {
+                     if (world.rank() == 0) throw run_error("the disk is full");
+                     EXPECT_THAT(message_of([&] { world.world_group().patient_barrier("saved"); }),
+                                 AllOf(HasSubstr("rank 0 (host "), HasSubstr("barrier 'saved'")));
+                   },
+                   options),
+               Error);
+  EXPECT_LT(seconds_since(start), 5);
+}
+
 TEST(Faults, APeerThatNeverSendsIsNamed) {
   WorldOptions options;
   options.timeout_s = 0.5;

@@ -10,17 +10,13 @@
 
 #include "trireme/base/error.h"
 #include "trireme/comm/world.h"
+#include "trireme/train/stop_signal.h"
 
 namespace {
 
 using namespace trireme;
 using comm::ReduceOp;
 using comm::World;
-
-volatile std::sig_atomic_t terminated = 0;
-void on_term(int) {
-  terminated = 1;
-}
 
 double env_number(const char* name, double otherwise) {
   const char* text = std::getenv(name);
@@ -51,17 +47,22 @@ int sum(World& world) {
   return 0;
 }
 
-// All-reduces until something happens; rank ARGUMENT says "ready PID" once, all say so when told by
+void say_ready(int rank) {
+  std::printf("ready %d %d\n", rank, getpid());
+  std::fflush(stdout);
+}
+
+// All-reduces until something happens; the last rank says that it is there, all do when told by
 // `everyone`.
-int loop(World& world, bool everyone) {
+int loop(World& world, const std::atomic<bool>& stop, bool everyone) {
   for (int step = 0;; ++step) {
     // A flag travels with the reduction, as in the trainer: all ranks stop at the same step.
-    if (sum_over_ranks(world, terminated, cat("step/", step).c_str()) > 0) {
+    if (sum_over_ranks(world, stop ? 1 : 0, cat("step/", step).c_str()) > 0) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(300));  // a checkpoint takes its time
       return 3;
     }
     if (step == 3 && (everyone || world.rank() == world.size() - 1)) {
-      std::printf("ready %d %d\n", world.rank(), getpid());
-      std::fflush(stdout);
+      say_ready(world.rank());
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
@@ -98,7 +99,7 @@ int receive(World& world) {
 }
 
 int run(const std::string& mode, const std::string& argument) {
-  std::signal(SIGTERM, on_term);
+  const train::StopSignal stop;
   if (mode == "exit") {  // "code,code,...": by rank, without a world
     const auto rank = static_cast<size_t>(env_number("RANK", 0));
     return argument[rank] - '0';
@@ -108,6 +109,7 @@ int run(const std::string& mode, const std::string& argument) {
     if (env_number("RANK", 0) == 1) {
       return 1;
     }
+    say_ready(static_cast<int>(env_number("RANK", 0)));
     for (;;) {
       pause();
     }
@@ -120,8 +122,8 @@ int run(const std::string& mode, const std::string& argument) {
   const auto world = World::from_env(options());
   const std::map<std::string, std::function<int()>> modes{
       {"sum", [&] { return sum(*world); }},
-      {"loop", [&] { return loop(*world, false); }},
-      {"loop-all", [&] { return loop(*world, true); }},
+      {"loop", [&] { return loop(*world, stop.flag(), false); }},
+      {"loop-all", [&] { return loop(*world, stop.flag(), true); }},
       {"skip", [&] { return skip(*world); }},
       {"fail", [&] { return fail(*world); }},
       {"recv", [&] { return receive(*world); }},

@@ -3,7 +3,14 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <filesystem>
+#include <limits>
+#include <thread>
+#include <torch/csrc/distributed/c10d/HashStore.hpp>
+
 #include "trireme/base/error.h"
+#include "trireme/comm/time_limit.h"
 #include "trireme/comm/world.h"
 
 namespace trireme::comm {
@@ -44,6 +51,34 @@ TEST(Sockets, ConnectsOrSaysNo) {
   EXPECT_FALSE(connect_to("127.0.0.1", port, std::chrono::milliseconds(1000)));
 }
 
+// A host may call both ::1 and 127.0.0.1 localhost; the empty name means both everywhere.
+TEST(Sockets, ConnectsToWhicheverAddressOfANameAnswers) {
+  for (const char* address : {"127.0.0.1", "::1"}) {
+    if (*address == ':' && !std::filesystem::exists("/proc/net/if_inet6")) continue;
+    const Fd listener = listen_on(address, 0, "x");
+    EXPECT_TRUE(connect_to("", local_port(listener.get()), std::chrono::milliseconds(1000)))
+        << address;
+  }
+}
+
+TEST(Sockets, ARoutableAddressIsNotLoopback) {
+  const auto all = interfaces();
+  const bool alone = std::all_of(all.begin(), all.end(), [](const Interface& i) {
+    return is_loopback(i.address) || i.address.starts_with("fe80:");
+  });
+  EXPECT_EQ(is_loopback(routable_address()), alone) << routable_address();
+  EXPECT_TRUE(is_loopback("localhost"));
+  EXPECT_TRUE(is_loopback("127.0.1.1"));
+  EXPECT_FALSE(is_loopback("10.0.0.1"));
+}
+
+TEST(TimeLimit, SaturatesAtWhatPollTakes) {
+  constexpr std::chrono::milliseconds kMost{std::numeric_limits<int>::max()};
+  EXPECT_EQ(to_ms(1.5), std::chrono::milliseconds(1500));
+  EXPECT_EQ(to_ms(1e12), kMost);
+  EXPECT_EQ(to_ms(std::numeric_limits<double>::infinity()), kMost);
+}
+
 TEST(Sockets, TheAddressTowardsLoopbackIsLoopback) {
   EXPECT_EQ(local_address_towards("127.0.0.1", 9), "127.0.0.1");
   EXPECT_THAT(input_error_of([] { local_address_towards("no-such-host.invalid", 9); }),
@@ -60,6 +95,27 @@ TEST(World, UnknownBackendIsAnInputError) {
   WorldOptions options;
   options.backend = "nccl";
   EXPECT_THAT(input_error_of([&] { World::from({}, options); }), HasSubstr("'nccl'"));
+}
+
+// A store at localhost says nothing of where the other ranks are; the local count does.
+TEST(World, PublishesLoopbackOnlyWhenAllRanksAreKnownToBeHere) {
+  for (const bool local_known : {false, true}) {
+    const auto store = c10::make_intrusive<c10d::HashStore>();
+    std::vector<std::thread> ranks;
+    for (int rank = 0; rank < 2; ++rank) {
+      ranks.emplace_back([&, rank] {
+        RankEnv env;
+        env.rank = env.local_rank = rank;
+        env.size = env.local_size = 2;
+        env.local_known = local_known;
+        env.master_addr = "localhost";
+        const auto world = World::join(store, env, {});
+        const bool loopback = is_loopback(world->peers()[0].address);
+        EXPECT_EQ(loopback, local_known || is_loopback(routable_address()));
+      });
+    }
+    for (std::thread& rank : ranks) rank.join();
+  }
 }
 
 }  // namespace

@@ -77,6 +77,32 @@ TEST(QaWindows, LastWindowEndsWithTheContext) {
   EXPECT_EQ(windows_of(example("w9", words(7)), {.max_length = 10, .doc_stride = 2}).size(), 2U);
 }
 
+TEST(QaWindows, CountedBeforeTheyAreMade) {
+  for (const int stride : {0, 1, 2, 5}) {
+    for (int context = 0; context < 40; ++context) {
+      const QaExample one = example("w9", words(context));
+      const WindowOptions options{.max_length = 10, .doc_stride = stride};
+      const auto made = windows_of(one, options);
+      EXPECT_EQ(static_cast<int64_t>(made.size()), count_windows(context, 6, stride));
+      EXPECT_EQ(made.back().first_context_token + made.back().context_tokens(), context);
+    }
+  }
+  EXPECT_EQ(count_windows(262'144, 129, 128), 262'016);
+}
+
+TEST(QaWindows, MoreThanTheLimitAreRefused) {
+  const QaExample one = example("w9", words(14));  // 6 + 4 + 4
+  EXPECT_EQ(windows_of(one, {.max_length = 10, .doc_stride = 2, .max_windows = 3}).size(), 3U);
+  try {
+    windows_of(one, {.max_length = 10, .doc_stride = 2, .max_windows = 2});
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_EQ(e.kind(), ErrorKind::kInput);
+    EXPECT_THAT(e.what(), HasSubstr("question 'id-1' has 1 tokens and its context 14"));
+    EXPECT_THAT(e.what(), HasSubstr("makes 3 windows of 10 tokens, and 2 are the limit"));
+  }
+}
+
 TEST(QaWindows, AnswersInsideWordsTakeTheWholeToken) {
   const auto got = windows_of(example("w9", "alpha beta-gamma delta", "gamma"), {});
   EXPECT_EQ(got[0].start, 4);

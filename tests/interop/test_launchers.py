@@ -92,7 +92,7 @@ def test_a_port_in_use_under_mpirun_is_an_input_error():
     assert re.search(rf"error: port {port} on 127.0.0.1 is in use; .*MASTER_PORT", done.stderr), done.stderr
 
 
-def test_control_c_on_a_terminal_ends_the_job():
+def test_control_c_on_a_terminal_saves_and_ends_the_job():
     pid, terminal = pty.fork()
     if pid == 0:
         os.execve(LAUNCHER, [str(LAUNCHER), "2", "-", str(RANK), "loop-all"], environment())
@@ -108,7 +108,7 @@ def test_control_c_on_a_terminal_ends_the_job():
     except OSError:  # the terminal's last process has gone
         pass
     _, status = os.waitpid(pid, 0)
-    assert os.waitstatus_to_exitcode(status) == 1, said
+    assert os.waitstatus_to_exitcode(status) == 3, said
     assert b"trireme launch: SIGINT: waiting for the ranks to save and stop" in said, said
     for rank in pids.values():
         with pytest.raises(ProcessLookupError):

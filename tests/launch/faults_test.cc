@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <iomanip>
 #include <sstream>
 
@@ -122,10 +123,10 @@ TEST(Faults, AReceiveThatIsNeverSentIsNamed) {
 }
 
 // Ranks started by hand: rank 0's side process serves the store.
-comm::Environment by_hand(int rank, int size, int port) {
+comm::Environment by_hand(int rank, int size, int port, const std::string& addr = "127.0.0.1") {
   return {{"RANK", std::to_string(rank)},
           {"WORLD_SIZE", std::to_string(size)},
-          {"MASTER_ADDR", "127.0.0.1"},
+          {"MASTER_ADDR", addr},
           {"MASTER_PORT", std::to_string(port)},
           {"TEST_JOIN_TIMEOUT_S", "10"}};
 }
@@ -134,8 +135,9 @@ int free_port() {
   return comm::local_port(comm::listen_on("127.0.0.1", 0, "").get());
 }
 
-// Looked up, not tried: a connection would keep the store alive.
-bool is_listening(int port) {
+// Who listens at the port, as the kernel writes it (hexadecimal); empty: nobody. Looked up, not
+// tried: a connection would keep the store alive.
+std::string listener(int port) {
   std::ostringstream end_of_local;
   end_of_local << ':' << std::uppercase << std::hex << std::setw(4) << std::setfill('0') << port;
   for (const char* table : {"/proc/net/tcp", "/proc/net/tcp6"}) {
@@ -143,10 +145,18 @@ bool is_listening(int port) {
     for (std::string row; std::getline(rows, row);) {
       std::string number, local, remote, state;
       std::istringstream(row) >> number >> local >> remote >> state;
-      if (local.ends_with(end_of_local.str()) && state == "0A") return true;
+      if (local.ends_with(end_of_local.str()) && state == "0A") return local;
     }
   }
-  return false;
+  return "";
+}
+
+bool is_listening(int port) {
+  return !listener(port).empty();
+}
+
+bool on_all_addresses(const std::string& listener) {
+  return listener.find_first_not_of('0') == listener.find(':');
 }
 
 TEST(ByHand, TheStoreLivesInAProcessOfItsOwnAndEnds) {
@@ -160,6 +170,40 @@ TEST(ByHand, TheStoreLivesInAProcessOfItsOwnAndEnds) {
   EXPECT_THAT(one.out(), HasSubstr("rank 1 of 2 local 1 of 2"));
   EXPECT_TRUE(within(3, [&] { return !is_listening(port); }))
       << "the store's process ends with its last client";
+}
+
+// As Kubernetes' PyTorchJob does it: rank 0 is told "localhost", the others its address.
+TEST(ByHand, AStoreAtLocalhostIsReachedFromOtherHosts) {
+  const std::string here = comm::routable_address();
+  if (comm::is_loopback(here)) GTEST_SKIP() << "this host has no address but loopback";
+  const int port = free_port();
+  Process zero({kRank, "loop-all"}, by_hand(0, 2, port, "localhost"));
+  Process one({kRank, "loop-all"}, by_hand(1, 2, port, here));
+  ASSERT_TRUE(within(30, [&] { return ready_pid(one.out(), 1) != 0; })) << one.all() << zero.all();
+  EXPECT_TRUE(on_all_addresses(listener(port))) << listener(port);
+  one.signal(SIGTERM);
+  EXPECT_EQ(zero.wait(10), 3) << zero.all();
+  EXPECT_EQ(one.wait(10), 3) << one.all();
+}
+
+TEST(ByHand, RanksOfOneHostKeepToLoopback) {
+  std::vector<std::string> addresses{"127.0.0.1", "localhost"};
+  if (std::filesystem::exists("/proc/net/if_inet6")) addresses.emplace_back("::1");
+  for (const std::string& addr : addresses) {
+    const int port = free_port();
+    std::vector<std::unique_ptr<Process>> ranks;
+    for (int r = 0; r < 2; ++r) {
+      comm::Environment env = by_hand(r, 2, port, addr);
+      env["LOCAL_RANK"] = std::to_string(r);
+      env["LOCAL_WORLD_SIZE"] = "2";
+      ranks.push_back(std::make_unique<Process>(std::vector<std::string>{kRank, "loop-all"}, env));
+    }
+    ASSERT_TRUE(within(30, [&] { return ready_pid(ranks[1]->out(), 1) != 0; }))
+        << addr << ranks[0]->all() << ranks[1]->all();
+    EXPECT_FALSE(on_all_addresses(listener(port))) << addr;
+    ranks[0]->signal(SIGTERM);
+    for (const auto& rank : ranks) EXPECT_EQ(rank->wait(10), 3) << addr << rank->all();
+  }
 }
 
 TEST(ByHand, SurvivorsOfRank0NameIt) {

@@ -77,10 +77,10 @@ TEST(Options, WrongOnesSayWhatToDo) {
   EXPECT_THAT(input_error_of(o), HasSubstr("-n"));
   o.ranks = 1;
   o.nodes = 2;
-  EXPECT_THAT(input_error_of(o), HasSubstr("--rdzv"));
+  EXPECT_THAT(input_error_of(o), HasSubstr("--rdzv-endpoint HOST:PORT"));
   o.rendezvous = "node0";
   o.token = "t";
-  EXPECT_THAT(input_error_of(o), HasSubstr("HOST:PORT"));
+  EXPECT_THAT(input_error_of(o), HasSubstr("--rdzv-endpoint 'node0'"));
   o.rendezvous = "node0:29500";
   o.token = "";
   EXPECT_THAT(input_error_of(o), HasSubstr("TRIREME_JOB_TOKEN"));
@@ -125,8 +125,8 @@ TEST(Launch, OutputOfRank0IsPassedThroughAndThatOfOthersIsPrefixed) {
   ASSERT_EQ(p.wait(30), 0) << p.all();
   EXPECT_THAT(p.out(), AllOf(HasSubstr("out 0\n"), HasSubstr("[rank 1] out 1\n"),
                              Not(HasSubstr("[rank 0]"))));
-  EXPECT_THAT(p.err(),
-              AllOf(HasSubstr("err 0\n"), HasSubstr("[rank 1] err 1\n[rank 1] unfinished\n")));
+  EXPECT_THAT(p.err(), AllOf(HasSubstr("err 0\n"), HasSubstr("[rank 1] err 1\n"),
+                             HasSubstr("[rank 1] unfinished\n")));
 }
 
 TEST(Launch, ExitCodesAreHonoured) {
@@ -155,41 +155,99 @@ TEST(Launch, APortInUseIsAnInputError) {
   const int port = comm::local_port(other.get());
   Process p(job(2, {"sum"}, cat("127.0.0.1:", port)));
   EXPECT_EQ(p.wait(30), 2) << p.all();
-  EXPECT_THAT(p.err(),
-              AllOf(HasSubstr(cat("port ", port)), HasSubstr("in use"), HasSubstr("--rdzv")));
+  EXPECT_THAT(p.err(), AllOf(HasSubstr(cat("port ", port)), HasSubstr("in use"),
+                             HasSubstr("--rdzv-endpoint HOST:PORT")));
+}
+
+bool both_ready(const Process& p) {
+  return within(30, [&] { return ready_pid(p.out(), 0) && ready_pid(p.out(), 1); });
+}
+
+// A job of two ranks behind another program's words.
+std::vector<std::string> job_under(std::vector<std::string> program) {
+  const std::vector<std::string> argv = job(2, {"loop-all"});
+  program.insert(program.end(), argv.begin(), argv.end());
+  return program;
 }
 
 TEST(Launch, SigtermToTheLauncherSavesAndExits3) {
   Process p(job(2, {"loop-all"}));
-  ASSERT_TRUE(within(30, [&] { return ready_pid(p.out(), 0) && ready_pid(p.out(), 1); }))
-      << p.all();
+  ASSERT_TRUE(both_ready(p)) << p.all();
   p.signal(SIGTERM);
   EXPECT_EQ(p.wait(10), 3) << p.all();
   EXPECT_THAT(p.err(), HasSubstr("SIGTERM: waiting for the ranks to save"));
 }
 
+TEST(Launch, ASignalToTheWholeProcessGroupSavesAndExits3) {
+  for (const int sig : {SIGTERM, SIGHUP}) {
+    Process p(job_under({"/usr/bin/setsid"}));
+    ASSERT_TRUE(both_ready(p)) << p.all();
+    kill(-p.pid(), sig);
+    EXPECT_EQ(p.wait(10), 3) << p.all();
+  }
+}
+
+// The same, with time between the two ways that the signal takes.
+TEST(Launch, ASignalThatARankHasHadAlreadyDoesNotKillIt) {
+  Process p(job(2, {"loop-all"}));
+  ASSERT_TRUE(both_ready(p)) << p.all();
+  kill(ready_pid(p.out(), 0), SIGTERM);
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  p.signal(SIGTERM);
+  EXPECT_EQ(p.wait(10), 3) << p.all();
+}
+
+TEST(Launch, TimeoutTellsTheLauncherTwiceAndTheRanksThreeTimes) {
+  for (int attempt = 0; attempt < 3; ++attempt) {
+    Process p(job_under({"/usr/bin/timeout", "60"}));
+    ASSERT_TRUE(both_ready(p)) << p.all();
+    p.signal(SIGTERM);
+    EXPECT_EQ(p.wait(10), 3) << p.all();
+    EXPECT_THAT(p.err(), Not(HasSubstr("killing the ranks")));
+  }
+}
+
+TEST(Launch, NohupOutlivesAHangUp) {
+  Process p(job_under({"/usr/bin/setsid", "/usr/bin/nohup"}));
+  ASSERT_TRUE(both_ready(p)) << p.all();
+  kill(-p.pid(), SIGHUP);
+  EXPECT_EQ(p.wait(1), -1) << p.all();
+  p.signal(SIGTERM);
+  EXPECT_EQ(p.wait(10), 3) << p.all();
+}
+
+TEST(Launch, OnlyALaterSecondSignalKillsTheRanks) {
+  Process p(job(1, {"stubborn"}));
+  ASSERT_TRUE(within(30, [&] { return ready_pid(p.out(), 0) != 0; })) << p.all();
+  p.signal(SIGTERM);
+  ASSERT_TRUE(
+      within(5, [&] { return p.err().find("waiting for the ranks") != std::string::npos; }));
+  p.signal(SIGTERM);
+  EXPECT_EQ(p.wait(2.1), -1) << p.all();
+  p.signal(SIGTERM);
+  EXPECT_EQ(p.wait(5), 1) << p.all();
+  EXPECT_THAT(p.err(), HasSubstr("a second signal: killing the ranks"));
+}
+
 TEST(Launch, SigtermToOneRankStopsAllAndExits3) {
   Process p(job(2, {"loop-all"}));
-  ASSERT_TRUE(within(30, [&] { return ready_pid(p.out(), 0) && ready_pid(p.out(), 1); }))
-      << p.all();
+  ASSERT_TRUE(both_ready(p)) << p.all();
   kill(ready_pid(p.out(), 1), SIGTERM);
   EXPECT_EQ(p.wait(10), 3) << p.all();
 }
 
 TEST(Launch, SigintIsPassedOn) {
   Process p(job(2, {"loop-all"}));
-  ASSERT_TRUE(within(30, [&] { return ready_pid(p.out(), 0) && ready_pid(p.out(), 1); }))
-      << p.all();
+  ASSERT_TRUE(both_ready(p)) << p.all();
   const pid_t rank1 = ready_pid(p.out(), 1);
-  p.signal(SIGINT);  // the ranks of this test do not catch it
-  EXPECT_EQ(p.wait(10), 1) << p.all();
+  p.signal(SIGINT);
+  EXPECT_EQ(p.wait(10), 3) << p.all();
   EXPECT_FALSE(exists(rank1));
 }
 
 TEST(Launch, RanksDieWithTheLauncher) {
   Process p(job(2, {"loop-all"}));
-  ASSERT_TRUE(within(30, [&] { return ready_pid(p.out(), 0) && ready_pid(p.out(), 1); }))
-      << p.all();
+  ASSERT_TRUE(both_ready(p)) << p.all();
   const pid_t ranks[] = {ready_pid(p.out(), 0), ready_pid(p.out(), 1)};
   p.signal(SIGKILL);
   EXPECT_EQ(p.wait(10), 128 + SIGKILL);

@@ -114,7 +114,7 @@ class Process {
 constexpr const char* kLauncher = TRIREME_BINARY_DIR "/launch_main";
 constexpr const char* kRank = TRIREME_BINARY_DIR "/comm_rank";
 
-// launch_main `ranks` - comm_rank `arguments`
+// launch_main `ranks` `rdzv` comm_rank `arguments`
 inline std::vector<std::string> job(int ranks, std::vector<std::string> arguments,
                                     const std::string& rdzv = "-") {
   std::vector<std::string> argv{kLauncher, std::to_string(ranks), rdzv, kRank};

@@ -25,12 +25,14 @@ TEST(BertConfig, RoundTrip) {
   config.hidden_size = 30;
   config.num_attention_heads = 3;
   config.num_labels = 5;
+  config.pad_token_id = 1;
   config.tie_word_embeddings = false;
   config.attention_probs_dropout_prob = 0.25;
   const BertConfig back =
       BertConfig::from_json(config.to_json("BertForSequenceClassification"), "x");
   EXPECT_EQ(back.hidden_size, 30);
   EXPECT_EQ(back.num_labels, 5);
+  EXPECT_EQ(back.pad_token_id, 1);
   EXPECT_FALSE(back.tie_word_embeddings);
   EXPECT_EQ(back.attention_probs_dropout_prob, 0.25);
 }

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <map>
+
 #include "tests/models/golden.h"
 #include "trireme/base/error.h"
 #include "trireme/models/bert.h"
@@ -55,6 +57,55 @@ TEST(Weights, AHeadMayBeMissingAndIsInitialised) {
   }
   EXPECT_THAT(error_of([&] { load_complete(qa_file(), model.units()); }),
               HasSubstr("lacks 'bert.pooler.dense.weight'"));
+}
+
+// A file as TensorFlow's converters leave it: norms have a gamma and a beta.
+class TensorflowNames final : public io::TensorSource {
+ public:
+  TensorflowNames() {
+    for (io::TensorInfo info : qa_file().tensors()) {
+      names_[renamed(info.name)] = info.name;
+      info.name = renamed(info.name);
+      tensors_.push_back(info);
+    }
+  }
+  const std::string& path() const override { return qa_file().path(); }
+  const std::vector<io::TensorInfo>& tensors() const override { return tensors_; }
+  const io::TensorInfo* find(std::string_view name) const override {
+    for (const io::TensorInfo& info : tensors_)
+      if (info.name == name) return &info;
+    return nullptr;
+  }
+  io::TensorView view(std::string_view name) const override {
+    return qa_file().view(names_.at(std::string(name)));
+  }
+
+ private:
+  static std::string renamed(std::string name) {
+    if (const size_t at = name.find("LayerNorm.weight"); at != std::string::npos) {
+      name.replace(at, std::string::npos, "LayerNorm.gamma");
+    } else if (const size_t bias = name.find("LayerNorm.bias"); bias != std::string::npos) {
+      name.replace(bias, std::string::npos, "LayerNorm.beta");
+    }
+    return name;
+  }
+  std::vector<io::TensorInfo> tensors_;
+  std::map<std::string, std::string> names_;
+};
+
+TEST(Weights, NormsMayHaveTensorflowsNames) {
+  BertForQuestionAnswering model(small()), same(small());
+  nn::allocate_values(model.units(), at::kFloat);
+  nn::allocate_values(same.units(), at::kFloat);
+  load_complete(TensorflowNames(), model.units());
+  load_complete(qa_file(), same.units());
+  const auto units = model.units(), same_units = same.units();
+  for (size_t u = 0; u < units.size(); ++u) {
+    for (size_t p = 0; p < units[u].params.size(); ++p) {
+      EXPECT_TRUE(units[u].params[p]->value.equal(same_units[u].params[p]->value))
+          << units[u].params[p]->spec.name;
+    }
+  }
 }
 
 TEST(Weights, RefusesAnotherModel) {

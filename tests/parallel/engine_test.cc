@@ -307,6 +307,23 @@ TEST(Engine, TiedWeightLivesInItsFirstUnitAndCountsItsUses) {
   EXPECT_THAT(group.calls, ElementsAre("grads/head:32", "grads/embeddings:32"));
 }
 
+TEST(Engine, ATiedWeightWithSomeOfItsUsesIsUsed) {
+  nn::ParamSpec spec;
+  spec.name = "embedding";
+  spec.shape = {4, 2};
+  spec.parts = {{"embedding", 4}};
+  nn::Param tied(spec);
+  tied.uses = 2;
+  RecordingGroup group;
+  Engine engine({{"embeddings", {&tied}}}, group, {});
+  engine.begin_step(2);
+  tied.ready();  // a batch without masked tokens, say
+  engine.end_micro_batch();
+  engine.end_micro_batch();
+  engine.finish_step();
+  EXPECT_THAT(group.calls, ElementsAre("grads/embeddings:32"));
+}
+
 TEST(Engine, PaddingStaysZero) {
   comm::run_ranks(1, [](comm::World& world) {
     TinyModel model;

@@ -9,7 +9,9 @@
 #include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "tests/serve/raw_client.h"
@@ -43,6 +45,41 @@ class Held {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::vector<Responder> held_;
+};
+
+// Answers one request after another from a thread of its own, each 1 us later than the last one.
+class AnsweringThread {
+ public:
+  AnsweringThread() : thread_([this] { run(); }) {}
+  ~AnsweringThread() {
+    ending_ = true;
+    thread_.join();
+  }
+  void put(Responder&& responder) {
+    std::lock_guard lock(mutex_);
+    next_.emplace(std::move(responder));
+  }
+
+ private:
+  std::optional<Responder> take() {
+    std::lock_guard lock(mutex_);
+    return std::exchange(next_, std::nullopt);
+  }
+  void run() {
+    for (int delay_us = 0; !ending_;) {
+      std::optional<Responder> responder = take();
+      if (!responder) continue;
+      const auto due = Time::now() + std::chrono::microseconds(delay_us++ % 100);
+      while (Time::now() < due) {
+      }
+      responder->send(json_response(200, {}));
+    }
+  }
+
+  std::mutex mutex_;
+  std::optional<Responder> next_;
+  std::atomic<bool> ending_{false};
+  std::thread thread_;
 };
 
 class HttpServerTest : public testing::Test {
@@ -98,6 +135,7 @@ class HttpServerTest : public testing::Test {
   HttpOptions options_;
   Router router_;
   Held held_;
+  std::optional<AnsweringThread> answering_;
   std::unique_ptr<HttpServer> server_;
 };
 
@@ -420,6 +458,23 @@ TEST_F(HttpServerTest, RequestsSentWhileOneIsAnsweredAreKept) {
   EXPECT_EQ(client.read().value_or(RawResponse{}).body, R"({"first":1})");
   EXPECT_EQ(client.read().value_or(RawResponse{}).body, body);
   EXPECT_EQ(client.read().value_or(RawResponse{}).status, 200);
+}
+
+// An answer that comes just as a piece of the next request has been read ahead: the requests are
+// larger than such a piece, and the answers come a little later from one to the next.
+TEST_F(HttpServerTest, AnswersThatMeetAReadAheadAreSent) {
+  answering_.emplace();
+  router_.add("POST", "/soon", [this](const Request&, Responder& responder) {
+    answering_->put(std::move(responder));
+  });
+  RawClient client(start());
+  constexpr int kRequests = 40;
+  std::string bytes;
+  for (int i = 0; i < kRequests; ++i) bytes += post("/soon", std::string(6000, 'b'));
+  for (int round = 0; round < 50; ++round) {
+    ASSERT_TRUE(client.send(bytes));
+    for (int i = 0; i < kRequests; ++i) ASSERT_TRUE(client.read()) << round << ", " << i;
+  }
 }
 
 TEST_F(HttpServerTest, ManyClientsAtOnceGetTheirOwnAnswers) {

@@ -80,13 +80,6 @@ TEST(Router, RefusesTwoHandlersForOnePlace) {
   EXPECT_THROW(router.add("GET", "/thing", [](const Request&, Responder&) {}), Error);
 }
 
-TEST(Request, HeaderNamesHaveNoCase) {
-  Request request;
-  request.headers = {{"X-One", "1"}, {"x-one", "2"}};
-  EXPECT_EQ(request.header("X-ONE"), "1");
-  EXPECT_EQ(request.header("X-On"), std::nullopt);
-}
-
 TEST(Exchange, FirstAnswerCounts) {
   Exchange exchange;
   int wakes = 0;

@@ -68,6 +68,25 @@ TEST_F(Folder, VocabTxtNeedsItsSpecialTokens) {
   EXPECT_THAT(error(), HasSubstr("vocab.txt: not a UTF-8 text"));
 }
 
+TEST_F(Folder, VocabTxtOfAnotherKindIsRefused) {
+  write("vocab.txt", kVocabTxt);
+  for (const char* same : {"BertTokenizer", "BertTokenizerFast", "DistilBertTokenizer",
+                           "ElectraTokenizerFast", "MobileBertTokenizer"}) {
+    write("tokenizer_config.json", dump_json({{"tokenizer_class", same}}));
+    EXPECT_EQ(shown(load(), "thes"), "the[0,3) ##s[3,4)") << same;
+  }
+  for (const std::string other :
+       {"BertJapaneseTokenizer", "MPNetTokenizer", "BertTokenizerSlow", "PreTrainedTokenizer"}) {
+    write("tokenizer_config.json", dump_json({{"tokenizer_class", other}}));
+    EXPECT_THAT(error(), HasSubstr("tokenizer_config.json: tokenizer_class '" + other +
+                                   "' cannot be read from vocab.txt (BertTokenizer can)"));
+  }
+  write("tokenizer_config.json", R"({"tokenizer_class": null, "do_basic_tokenize": true})");
+  EXPECT_EQ(shown(load(), "thes"), "the[0,3) ##s[3,4)");
+  write("tokenizer_config.json", R"({"do_basic_tokenize": false})");
+  EXPECT_THAT(error(), HasSubstr("tokenizer_config.json: 'do_basic_tokenize' is false"));
+}
+
 TEST_F(Folder, VocabJsonAndMerges) {
   const Json bpe = bpe_json();
   Json vocab = bpe["model"]["vocab"];

@@ -21,7 +21,8 @@ namespace trireme::testing {
 struct FakeOptions {
   int64_t samples = 23;
   double dropout = 0.2;
-  int64_t poisoned = -1;            // a sample whose loss is infinite
+  std::string content = "as it was";  // stands for what identifies the samples
+  int64_t poisoned = -1;              // a sample whose loss is infinite
   std::vector<double> scores = {};  // of the evaluations, in turn; empty: the loss of some samples
 };
 
@@ -32,6 +33,10 @@ class FakeTask final : public tasks::Task {
 
   int64_t train_size() const override { return options_.samples; }
   int64_t train_length(int64_t index) const override { return 6 + index * 29 % 36; }
+  Json identity() const override {
+    return {{"data", {{"samples", options_.samples}, {"content", options_.content}}},
+            {"model", {{"dropout", options_.dropout}}}};
+  }
 
   data::PackedBatch make_batch(std::span<const tasks::SampleRef> samples,
                                tasks::StepKey) const override {

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <thread>
+
 #include "trireme/base/error.h"
 #include "trireme/comm/testing.h"
 #include "trireme/train/rank_zero.h"
@@ -76,6 +78,21 @@ TEST(OnRankZero, GivesEveryRankTheResultOrTheError) {
       EXPECT_STREQ(e.what(), "no such folder");
     }
   });
+}
+
+TEST(OnRankZero, MayTakeLongerThanAnOperation) {
+  comm::WorldOptions options;
+  options.timeout_s = 0.3;
+  const auto save = [] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(900));
+    return std::string("saved");
+  };
+  comm::run_ranks(
+      2,
+      [&](comm::World& world) {
+        EXPECT_EQ(on_rank_zero(world.world_group(), "save", save), "saved");
+      },
+      options);
 }
 
 }  // namespace

@@ -94,6 +94,7 @@ class BrokenTask final : public tasks::Task {
  public:
   int64_t train_size() const override { return 3; }
   int64_t train_length(int64_t) const override { return 5; }
+  Json identity() const override { return Json::object(); }
   data::PackedBatch make_batch(std::span<const tasks::SampleRef>, tasks::StepKey) const override {
     throw run_error("sample 2 cannot be read");
   }

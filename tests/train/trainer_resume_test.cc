@@ -127,7 +127,9 @@ TEST(ResumeRefuses, WhatIsNotTheSameRun) {
   EXPECT_THAT(refusal({"optim.lr=0.5"}, from), HasSubstr("optim.lr = 0.5"));
   EXPECT_THAT(refusal({"train.seed=9"}, from), HasSubstr("train.seed"));
   EXPECT_THAT(refusal({"train.stop_at=3"}, from), HasSubstr("step 4 already"));
-  EXPECT_THAT(refusal({}, from, {.samples = 22}), HasSubstr("data"));
+  EXPECT_THAT(refusal({}, from, {.samples = 22}), HasSubstr("another data.samples"));
+  EXPECT_THAT(refusal({}, from, {.content = "corrected"}), HasSubstr("another data.content"));
+  EXPECT_THAT(refusal({}, from, {.dropout = 0.3}), HasSubstr("another model.dropout"));
   EXPECT_THAT(refusal({}, dir.file("nothing")), HasSubstr("nothing"));
 }
 
@@ -140,6 +142,31 @@ TEST(ResumeFromAnOlderStep, SetsTheLaterOnesAside) {
       train_fake({.settings = settings, .options = {.resume = dir.file("step-00000004")}});
   EXPECT_EQ(again.result.losses, whole.result.losses);
   EXPECT_TRUE(std::filesystem::exists(dir.file("earlier-1/step-00000012")));
+  EXPECT_TRUE(std::filesystem::exists(dir.file("step-00000012")));
+}
+
+TEST(ResumeIntoAnotherFolder, LeavesThatFoldersRunWhole) {
+  const TempDir from, into;
+  const auto settings = [](const TempDir& dir, const char* rest) {
+    return Settings{"checkpoint.dir=" + dir.path(), "checkpoint.every=4", "checkpoint.keep=1",
+                    rest};
+  };
+  train_fake({.settings = settings(into, "train.stop_at=4")});
+  train_fake({.settings = settings(from, "train.stop_at=8")});
+  train_fake({.settings = settings(into, "train.stop_at=12"), .options = {.resume = from.path()}});
+  EXPECT_TRUE(std::filesystem::exists(into.file("earlier-1/step-00000004")));
+  EXPECT_TRUE(std::filesystem::exists(into.file("step-00000012")));
+  EXPECT_TRUE(std::filesystem::exists(from.file("step-00000008")));
+}
+
+TEST(Resume, FromItsOwnFolderByAnotherName) {
+  const TempDir dir;
+  const std::string there =
+      dir.path() + "/../" + std::filesystem::path(dir.path()).filename().string();
+  train_fake({.settings = {"checkpoint.dir=" + dir.path(), "train.stop_at=4"}});
+  train_fake({.settings = {"checkpoint.dir=" + there, "checkpoint.keep=9"},
+              .options = {.resume = dir.path()}});
+  EXPECT_TRUE(std::filesystem::exists(dir.file("step-00000004")));
   EXPECT_TRUE(std::filesystem::exists(dir.file("step-00000012")));
 }
 

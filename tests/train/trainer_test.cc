@@ -181,7 +181,7 @@ TEST(Trainer, StopAtKeepsTheSchedule) {
 TEST(Trainer, RefusesWhatDoesNotFit) {
   EXPECT_THAT(error_of({.task = {.samples = 0}}, ErrorKind::kInput), HasSubstr("no samples"));
   EXPECT_THAT(error_of({.settings = {"parallel.dp=3"}, .ranks = 2}, ErrorKind::kInput),
-              AllOf(HasSubstr("parallel.dp = 3"), HasSubstr("2 ranks")));
+              AllOf(HasSubstr("parallel.dp is 3"), HasSubstr("2 ranks")));
 }
 
 }  // namespace

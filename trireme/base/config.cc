@@ -63,7 +63,7 @@ ConfigField ranged_field(const std::string& key, T* field, const Range<T>& range
   out.check = [range, limits = out.limits](const ConfigValue& value) {
     const T number = std::get<T>(value);
     if constexpr (std::is_floating_point_v<T>) {
-      if (std::isnan(number)) return std::string("must be a number, not nan");
+      if (!std::isfinite(number)) return cat("must be a finite number, not ", config_text(value));
     }
     if (!inside(range, number)) return cat("must be ", limits, ", not ", config_text(value));
     return std::string();
@@ -246,10 +246,6 @@ void Schema::check_required() const {
                         "=...");
     }
   }
-}
-
-bool Schema::is_set(std::string_view key) const {
-  return !at(key).origin.empty();
 }
 
 std::string Schema::where(std::string_view key) const {

@@ -2,14 +2,15 @@
 // `--set key=value` overrides fill them, and everything else is an error that names file, line, key
 // and the nearest valid spelling.
 //
-//   struct TrainConfig { std::int64_t steps = 1000; double lr = 3e-4; std::string precision =
-//   "fp32"; }; TrainConfig config; Schema schema; schema.add("train.steps", &config.steps,
-//   Range<std::int64_t>{.min = 1}, "Optimiser steps."); schema.add("optim.lr", &config.lr,
-//   Range<double>{.above = 0}, "Peak learning rate."); schema.add("train.precision",
-//   &config.precision, Choices{"fp32", "bf16"}, "Arithmetic.").required();
-//   schema.load("configs/x.toml");       // configs/x.toml:12: unknown key 'train.stpes'; did you
-//   mean 'train.steps'? schema.set("train.steps=500");       // --set train.steps=0: must be at
-//   least 1 schema.check_required();
+//   struct TrainConfig { std::int64_t steps = 1000; double lr = 3e-4; std::string data; };
+//   TrainConfig config;
+//   Schema schema;
+//   schema.add("train.steps", &config.steps, Range<std::int64_t>{.min = 1}, "Optimiser steps.");
+//   schema.add("optim.lr", &config.lr, Range<double>{.above = 0}, "Peak learning rate.");
+//   schema.add("data.train", &config.data, "Training file.").required();
+//   schema.load("configs/x.toml");  // x.toml:12: unknown key 'stpes'; did you mean 'steps'?
+//   schema.set("train.steps=500");
+//   schema.check_required();
 //
 // The value a field has when it is added is its default. Fields must outlive the schema.
 #pragma once
@@ -31,7 +32,7 @@
 namespace trireme {
 
 // Bounds of a number; unset ones do not bind. min and max are allowed themselves, above and below
-// are not. NaN is refused always, infinity unless both sides are open.
+// are not. NaN and infinity are refused always.
 template <class T>
 struct Range {
   std::optional<T> min = std::nullopt;
@@ -49,7 +50,7 @@ struct Choices {
 
 using ConfigValue = std::variant<std::int64_t, double, bool, std::string, std::vector<std::string>>;
 
-// One key. The pieces below describe it to print() and help().
+// One key. The pieces below describe it to print().
 struct ConfigField {
   std::string key;     // "train.steps"
   std::string help;    // one line
@@ -130,9 +131,7 @@ class Schema {
   // input_error that names the first required key without a value.
   void check_required() const;
 
-  // True when a file or set() gave the key a value.
-  bool is_set(std::string_view key) const;
-  // Where its value is from, to open messages about values that clash: "configs/x.toml:12:
+  // Where a key's value is from, to open messages about values that clash: "x.toml:12:
   // train.steps",
   // "--set train.steps=5: train.steps" or, for a default, "train.steps".
   std::string where(std::string_view key) const;
@@ -142,10 +141,6 @@ class Schema {
   std::string print() const;
   // The same as nested objects; null for a key without a value.
   Json to_json() const;
-  // A table of all keys: key, type, default, limits, help.
-  std::string help() const;
-
-  const std::vector<ConfigField>& fields() const { return fields_; }
 
  private:
   Added add_field(ConfigField field);

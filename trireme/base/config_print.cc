@@ -1,4 +1,4 @@
-// Schema's output: effective TOML, JSON, and the table of keys.
+// Schema's output: effective TOML, and JSON.
 #include <algorithm>
 #include <string>
 #include <string_view>
@@ -75,30 +75,6 @@ Json Schema::to_json() const {
     put_nested(root, field.key, std::move(value));
   }
   return root;
-}
-
-std::string Schema::help() const {
-  std::vector<std::pair<std::string, std::string>> rows;  // key and value, type and help
-  std::size_t width = 0;
-  for (const ConfigField& field : fields_) {
-    // The default, not the present value: help stays the same whatever was loaded.
-    const bool has_default = !field.is_required && field.check(field.default_value).empty();
-    std::string left = "  " + field.key;
-    if (has_default) left += " = " + config_text(field.default_value);
-    width = std::max(width, left.size());
-    std::string right = field.help + " (" + type_name(field.default_value);
-    if (!field.limits.empty()) right += ": " + field.limits;
-    if (field.is_required) right += "; required";
-    rows.emplace_back(std::move(left), right + ")");
-  }
-  std::string out;
-  for (const auto& [left, right] : rows) {
-    out += left;
-    out.append(width - left.size() + 2, ' ');
-    out += right;
-    out += '\n';
-  }
-  return out;
 }
 
 }  // namespace trireme

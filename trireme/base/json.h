@@ -23,8 +23,8 @@ inline constexpr std::size_t kMaxJsonDepth = 128;
 
 // Parses a whole text (RFC 8259; a byte order mark at the start is skipped). Refused with an
 // input_error "WHERE:line:column: ..." (columns count code points): wrong syntax, strings that are
-// not UTF-8, more than one value, a key twice in one object, nesting beyond kMaxJsonDepth, numbers
-// beyond double.
+// not UTF-8, a NUL byte, more than one value, a key twice in one object, nesting beyond
+// kMaxJsonDepth, numbers beyond double.
 Json parse_json(std::string_view text, const std::string& where);
 
 // parse_json of a file, `where` being its path.

@@ -190,6 +190,10 @@ class Builder {
 }  // namespace
 
 Json parse_json(std::string_view text, const std::string& where) {
+  // The lexer takes it for the end of the text.
+  if (const std::size_t nul = text.find('\0'); nul != std::string_view::npos) {
+    throw input_error(place(text, nul, where), ": not valid JSON: a NUL byte");
+  }
   const char* furthest = text.data();
   Builder builder(text, where, furthest);
   const TrackedChars begin(text.data(), &furthest);

@@ -2,7 +2,7 @@
 // stay hidden: LibTorch brings another fmt, and both live in one binary.
 #include "trireme/base/log.h"
 
-#include <atomic>
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -49,28 +49,23 @@ std::string pattern(int rank) {
 
 // The level of TRIREME_LOG; one that is no level is said once, through the logger it was meant for.
 LogLevel level_of_environment(spdlog::logger& logger) {
-  const char* name = std::getenv("TRIREME_LOG");
-  if (name == nullptr || *name == '\0') return LogLevel::kInfo;
-  try {
-    return parse_level(name);
-  } catch (const Error& error) {
-    logger.warn("TRIREME_LOG: {}", error.what());
-    return LogLevel::kInfo;
-  }
+  const char* value = std::getenv("TRIREME_LOG");
+  if (value == nullptr || *value == '\0') return LogLevel::kInfo;
+  const std::vector<std::string> names = {"debug", "info", "warn", "error"};  // in LogLevel's order
+  const auto found = std::find(names.begin(), names.end(), value);
+  if (found != names.end()) return static_cast<LogLevel>(found - names.begin());
+  logger.warn("TRIREME_LOG: unknown log level '{}'{} (debug, info, warn or error)", value,
+              did_you_mean(value, names));
+  return LogLevel::kInfo;
 }
 
 struct State {
   State() : logger("trireme", std::make_shared<spdlog::sinks::stderr_sink_mt>()) {
     logger.set_pattern(pattern(-1));
     logger.flush_on(spdlog::level::debug);
-    set(level_of_environment(logger));
-  }
-  void set(LogLevel value) {
-    level.store(value, std::memory_order_relaxed);
-    logger.set_level(to_spdlog(value));
+    logger.set_level(to_spdlog(level_of_environment(logger)));
   }
   spdlog::logger logger;
-  std::atomic<LogLevel> level{LogLevel::kInfo};
 };
 
 // Never destroyed: threads may still log while the process ends.
@@ -81,34 +76,11 @@ State& state() {
 
 }  // namespace
 
-void set_level(LogLevel level) {
-  state().set(level);
-}
-
-LogLevel level() {
-  return state().level.load(std::memory_order_relaxed);
-}
-
-LogLevel parse_level(std::string_view name) {
-  if (name == "debug") return LogLevel::kDebug;
-  if (name == "info") return LogLevel::kInfo;
-  if (name == "warn") return LogLevel::kWarn;
-  if (name == "error") return LogLevel::kError;
-  const std::vector<std::string> names = {"debug", "info", "warn", "error"};
-  throw input_error("unknown log level '", name, "'", did_you_mean(name, names),
-                    " (debug, info, warn or error)");
-}
-
 void set_rank(int rank) {
   state().logger.set_pattern(pattern(rank));
 }
 
-bool enabled(LogLevel level) {
-  return level >= log::level();
-}
-
 void write(LogLevel level, std::string_view message) {
-  if (!enabled(level)) return;
   state().logger.log(to_spdlog(level), spdlog::string_view_t(message.data(), message.size()));
 }
 

@@ -4,8 +4,7 @@
 //
 //   [2026-11-25 12:00:00.123] [rank 1] [info] resumed from runs/a/step-200 at step 200
 //
-// The level is info, or what the environment variable TRIREME_LOG says (debug, info, warn, error),
-// until set.
+// The level is info, or what the environment variable TRIREME_LOG says (debug, info, warn, error).
 #pragma once
 
 #include <string>
@@ -17,16 +16,8 @@ enum class LogLevel { kDebug, kInfo, kWarn, kError };
 
 namespace log {
 
-void set_level(LogLevel level);
-LogLevel level();
-// "debug", "info", "warn" or "error"; anything else is an input_error.
-LogLevel parse_level(std::string_view name);
-
 // Puts "[rank N]" into every line from now on; a negative rank takes it away.
 void set_rank(int rank);
-
-// True when a line of that level would be shown: guards messages that are dear to make.
-bool enabled(LogLevel level);
 
 void write(LogLevel level, std::string_view message);
 

@@ -4,13 +4,12 @@
 //   Report report("train");
 //   report.config = schema.to_json();
 //   report.metrics["loss"] = losses;
-//   { const TimedSection timed(report, "eval_s", clock); evaluate(); }
 //   report.write(path);
 #pragma once
 
 #include <string>
+#include <utility>
 
-#include "trireme/base/clock.h"
 #include "trireme/base/json.h"
 
 namespace trireme {
@@ -30,20 +29,6 @@ struct Report {
   Json to_json() const;
   // Writes to_json() to a file, atomically. An empty path writes nothing.
   void write(const std::string& path) const;
-};
-
-// Adds the seconds of its lifetime to report.timings[name].
-class TimedSection {
- public:
-  TimedSection(Report& report, std::string name, const Clock& clock);
-  ~TimedSection();
-  TimedSection(const TimedSection&) = delete;
-  TimedSection& operator=(const TimedSection&) = delete;
-
- private:
-  Report& report_;
-  std::string name_;
-  Stopwatch watch_;
 };
 
 }  // namespace trireme

@@ -6,7 +6,7 @@
 
 #include "trireme/base/error.h"
 #include "trireme/base/files.h"
-#include "trireme/checkpoint/hash.h"
+#include "trireme/base/hash.h"
 #include "trireme/io/atomic_folder.h"
 #include "trireme/io/safetensors.h"
 

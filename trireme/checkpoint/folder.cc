@@ -86,6 +86,12 @@ std::vector<StepFolder> list_steps(const std::string& dir) {
   return folders;
 }
 
+bool holds(const std::string& dir, const std::string& path) {
+  std::error_code error;
+  const std::filesystem::path parent = std::filesystem::absolute(path, error).parent_path();
+  return !error && std::filesystem::equivalent(dir, parent, error) && !error;
+}
+
 void sweep(const std::string& dir) {
   if (!dir_exists(dir)) return;
   for (const std::string& name : list_dir(dir)) {

@@ -18,6 +18,9 @@ struct StepFolder {
 // The step-N folders of DIR that have a manifest, oldest first. Nothing when DIR does not exist.
 std::vector<StepFolder> list_steps(const std::string& dir);
 
+// Whether the checkpoint at PATH lies in DIR, however the two are spelt.
+bool holds(const std::string& dir, const std::string& path);
+
 // Removes what a crash left behind (temporary and half-removed folders); a checkpoint that was
 // being replaced gets its name back. Only for the one process that writes to DIR.
 void sweep(const std::string& dir);

@@ -79,7 +79,7 @@ RunState run_from(const Json& json, const std::string& where) {
   run.cursor.epoch = require_int(cursor, "epoch", where);
   run.cursor.position = require_int(cursor, "position", where);
   run.cursor.samples_seen = require_int(cursor, "samples_seen", where);
-  run.data = require_object(json, "data", where);
+  run.identity = require_object(json, "identity", where);
   run.config = require_object(json, "config", where);
   run.metrics = require_object(json, "metrics", where);
   run.trainer = require_object(json, "trainer", where);
@@ -118,7 +118,7 @@ Json to_json(const Manifest& manifest) {
                 {{"epoch", run.cursor.epoch},
                  {"position", run.cursor.position},
                  {"samples_seen", run.cursor.samples_seen}}},
-               {"data", run.data},
+               {"identity", run.identity},
                {"config", run.config},
                {"metrics", run.metrics},
                {"trainer", run.trainer},

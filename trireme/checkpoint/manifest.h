@@ -48,12 +48,12 @@ struct RunState {
   int64_t step = 0;             // steps done
   int64_t optimizer_steps = 0;  // updates taken: the bias correction's exponent
   uint64_t seed = 0;
-  data::DataCursor cursor;        // where the next step's batch begins
-  Json data = Json::object();     // what identifies the data set
-  Json config = Json::object();   // effective configuration
-  Json metrics = Json::object();  // of an evaluation at this step; empty when there was none
-  Json trainer = Json::object();  // the training loop's own (best score, patience)
-  std::vector<double> losses;     // one a step, from the first
+  data::DataCursor cursor;         // where the next step's batch begins
+  Json identity = Json::object();  // of data and model, see Task::identity()
+  Json config = Json::object();    // effective configuration
+  Json metrics = Json::object();   // of an evaluation at this step; empty when there was none
+  Json trainer = Json::object();   // the training loop's own (best score, patience)
+  std::vector<double> losses;      // one a step, from the first
 };
 
 struct Manifest {

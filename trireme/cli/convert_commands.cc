@@ -1,6 +1,7 @@
 // trireme import and export: Hugging Face folders in and out.
 #include <iostream>
 
+#include "trireme/base/clock.h"
 #include "trireme/base/log.h"
 #include "trireme/cli/command.h"
 #include "trireme/cli/run_setup.h"
@@ -11,15 +12,18 @@ namespace trireme::cli {
 namespace {
 
 struct ConvertArguments {
-  std::string from, to;
+  std::string from, to, report;
   bool replace = false;
   int64_t seed = 1;
   double shard_gb = 5;
 };
 
 // The model's fp32 values as a whole folder: config.json, tokenizer files, model.safetensors (or
-// shards).
-void write_folder(tasks::QaModel& model, const ConvertArguments& arguments) {
+// shards). Ends the command, with its report.
+void write_folder(tasks::QaModel& model, const ConvertArguments& arguments, Report& report) {
+  const SteadyClock clock;
+  const Stopwatch watch(clock);
+  int64_t tensors = 0, bytes = 0;
   io::HfWriteOptions options;
   options.replace = arguments.replace;
   options.shards.max_shard_bytes = static_cast<uint64_t>(arguments.shard_gb * 1e9);
@@ -31,18 +35,26 @@ void write_folder(tasks::QaModel& model, const ConvertArguments& arguments) {
         const at::Tensor dense = part.view.contiguous();
         writer.write(part.part->name,
                      {static_cast<const std::byte*>(dense.const_data_ptr()), dense.nbytes()});
+        ++tensors;
+        bytes += static_cast<int64_t>(dense.nbytes());
       }
     }
   }
   writer.copy_tokenizer(model.folder().path());
   writer.commit();
   std::cerr << "wrote " << arguments.to << std::endl;
+  report.config = {{"from", arguments.from}, {"to", arguments.to}};
+  report.metrics["tensors"] = tensors;
+  report.metrics["tensor_bytes"] = bytes;
+  report.timings["write_s"] = watch.seconds();
+  report.write(arguments.report);
 }
 
 int export_folder(const ConvertArguments& arguments) {
   tasks::QaModel model(resolve_model_folder(arguments.from), {});
   model.load_for_inference(at::kFloat);
-  write_folder(model, arguments);
+  Report report("export");
+  write_folder(model, arguments, report);
   return 0;
 }
 
@@ -51,9 +63,10 @@ int import_folder(const ConvertArguments& arguments) {
   nn::allocate_values(model.units(), at::kFloat);
   const models::LoadResult result = models::load_pretrained(
       *model.folder().open_tensors(), model.units(), static_cast<uint64_t>(arguments.seed));
-  if (!result.missing.empty()) log_info(cat("new, drawn from the seed: ", join(result.missing)));
-  if (!result.unexpected.empty()) log_info(cat("left out: ", join(result.unexpected)));
-  write_folder(model, arguments);
+  log_loaded(result);
+  Report report("import");
+  report.metrics = {{"drawn", result.missing}, {"left_out", result.unexpected}};
+  write_folder(model, arguments, report);
   return 0;
 }
 
@@ -66,6 +79,7 @@ void add_common(CLI::App& command, ConvertArguments& arguments) {
                   "Largest weights file; more become shards with an index.")
       ->check(CLI::Range(0.000001, 1e6))
       ->capture_default_str();
+  add_report_option(command, &arguments.report);
 }
 
 }  // namespace
@@ -90,6 +104,7 @@ void add_import_command(CLI::App& app, Run& run) {
       ->required();
   add_common(*command, *arguments);
   command->add_option("--seed", arguments->seed, "Seed of a head that the folder lacks.")
+      ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   command->callback([arguments, &run] { run = [arguments] { return import_folder(*arguments); }; });
 }

@@ -1,8 +1,11 @@
 // trireme data synth | inspect | tokenize.
+#include <algorithm>
 #include <fstream>
 #include <iostream>
 
+#include "trireme/base/clock.h"
 #include "trireme/base/error.h"
+#include "trireme/base/files.h"
 #include "trireme/cli/command.h"
 #include "trireme/cli/session.h"
 #include "trireme/data/inspect.h"
@@ -13,9 +16,30 @@
 namespace trireme::cli {
 namespace {
 
+// Passes on to another buffer and counts the lines.
+class LineCounter final : public std::streambuf {
+ public:
+  explicit LineCounter(std::streambuf* to) : to_(to) {}
+  int64_t lines() const { return lines_; }
+
+ private:
+  std::streamsize xsputn(const char* text, std::streamsize size) override {
+    lines_ += std::count(text, text + size, '\n');
+    return to_->sputn(text, size);
+  }
+  int_type overflow(int_type c) override {
+    const char text = traits_type::to_char_type(c);
+    return xsputn(&text, 1) == 1 ? c : traits_type::eof();
+  }
+  int sync() override { return to_->pubsync(); }
+
+  std::streambuf* to_;
+  int64_t lines_ = 0;
+};
+
 void add_synth(CLI::App& data, Run& run) {
   struct Arguments {
-    std::string folder;
+    std::string folder, report;
     data::SynthOptions options;
   };
   auto arguments = std::make_shared<Arguments>();
@@ -33,10 +57,22 @@ void add_synth(CLI::App& data, Run& run) {
                    "Questions with unseen names and templates.")
       ->check(CLI::Range(1, 10000000))
       ->capture_default_str();
+  add_report_option(*command, &arguments->report);
   command->callback([arguments, &run] {
     run = [arguments] {
-      data::write_synth(arguments->folder, arguments->options);
-      std::cerr << "wrote " << arguments->folder << "/train.json and dev.json" << std::endl;
+      const SteadyClock clock;
+      const Stopwatch watch(clock);
+      const auto& [folder, report_file, options] = *arguments;
+      data::write_synth(folder, options);
+      std::cerr << "wrote " << folder << "/train.json and dev.json" << std::endl;
+      Report report("data synth");
+      report.config = {{"folder", folder}, {"seed", options.seed}};
+      report.metrics = {{"train_questions", options.train_questions},
+                        {"train_bytes", file_size_bytes(folder + "/train.json")},
+                        {"dev_questions", options.dev_questions},
+                        {"dev_bytes", file_size_bytes(folder + "/dev.json")}};
+      report.timings["write_s"] = watch.seconds();
+      report.write(report_file);
       return 0;
     };
   });
@@ -57,10 +93,12 @@ void add_inspect(CLI::App& data, Run& run) {
                    "A model folder: count its tokens and windows too.")
       ->type_name("FOLDER");
   command->add_option("--max-length", arguments->windows.max_length, "Longest window in tokens.")
+      ->check(CLI::Range(4, 1 << 20))
       ->capture_default_str();
   command
       ->add_option("--doc-stride", arguments->windows.doc_stride,
                    "Tokens that neighbouring windows share.")
+      ->check(CLI::Range(0, 1 << 20))
       ->capture_default_str();
   add_report_option(*command, &arguments->report);
   command->callback([arguments, &run] {
@@ -83,7 +121,7 @@ void add_inspect(CLI::App& data, Run& run) {
 
 void add_tokenize(CLI::App& data, Run& run) {
   struct Arguments {
-    std::string tokenizer, file = "-";
+    std::string tokenizer, file = "-", report;
     bool special = false;
   };
   auto arguments = std::make_shared<Arguments>();
@@ -97,6 +135,7 @@ void add_tokenize(CLI::App& data, Run& run) {
       ->type_name("FOLDER")
       ->required();
   command->add_flag("--special", arguments->special, "Add the special tokens ([CLS], [SEP]).");
+  add_report_option(*command, &arguments->report);
   command->callback([arguments, &run] {
     run = [arguments] {
       const text::Tokenizer tokenizer = text::Tokenizer::load(arguments->tokenizer);
@@ -106,9 +145,17 @@ void add_tokenize(CLI::App& data, Run& run) {
         file.open(arguments->file, std::ios::binary);
         if (!file) throw input_error(arguments->file, ": cannot be read");
       }
-      text::tokenize_lines(tokenizer, file.is_open() ? file : std::cin, std::cout,
-                           arguments->special);
-      if (!std::cout.flush()) throw run_error("standard output cannot be written");
+      LineCounter counter(std::cout.rdbuf());
+      std::ostream out(&counter);
+      const SteadyClock clock;
+      const Stopwatch watch(clock);
+      text::tokenize_lines(tokenizer, file.is_open() ? file : std::cin, out, arguments->special);
+      if (!out.flush()) throw run_error("standard output cannot be written");
+      Report report("data tokenize");
+      report.config = {{"tokenizer", arguments->tokenizer}, {"file", arguments->file}};
+      report.metrics["texts"] = counter.lines();
+      report.timings["tokenize_s"] = watch.seconds();
+      report.write(arguments->report);
       return 0;
     };
   });

@@ -34,6 +34,31 @@ struct DemoArguments {
   data::SynthOptions synth;
 };
 
+// The demo overwrites what is in its folder, so it must be one that a demo made; files that it
+// makes are marked by the one that is made first.
+void take_folder(const DemoArguments& arguments) {
+  const std::string& folder = arguments.folder;
+  const std::string mark = folder + "/.trireme-demo";
+  ensure_dir(folder);
+  if (!file_exists(mark) && !list_dir(folder).empty()) {
+    throw input_error(folder,
+                      ": has files that no demo wrote, and a demo would overwrite them; "
+                      "give --folder another name");
+  }
+  for (const char* name : {"/train.json", "/dev.json"}) {
+    std::error_code absent;
+    if (fs::equivalent(arguments.data, folder + name, absent)) {
+      throw input_error("--data ", arguments.data,
+                        " is in the demo's own folder, which it overwrites; "
+                        "give --folder another name");
+    }
+  }
+  write_file_atomic(mark, "trireme demo may overwrite this folder\n");
+  std::error_code failed;
+  fs::remove_all(folder + "/checkpoints", failed);
+  if (failed) throw run_error(folder, "/checkpoints: cannot be removed: ", failed.message());
+}
+
 // A user's file in two: the articles of the last fifth of the questions are kept for evaluation.
 void split_file(const std::string& file, const std::string& folder) {
   const std::vector<data::QaExample> all = data::read_squad(file);
@@ -111,17 +136,16 @@ void print_answer(const Json& exchange, const data::QaExample& example) {
 }
 
 int demo(const DemoArguments& arguments) {
-  if (!fs::exists(fs::path(arguments.model) / "config.json")) {
+  if (!file_exists(arguments.model + "/config.json")) {
     throw input_error("no model in ", arguments.model,
                       "; run tools/setup.sh, which brings it, or give --model with a BERT folder");
   }
-  ensure_dir(arguments.folder);
+  take_folder(arguments);
   if (arguments.data.empty()) {
     data::write_synth(arguments.folder, arguments.synth);
   } else {
     split_file(arguments.data, arguments.folder);
   }
-  fs::remove_all(arguments.folder + "/checkpoints");
   const std::string config = arguments.folder + "/config.toml",
                     train_report = arguments.folder + "/train.json.report";
   write_file_atomic(config, config_text(arguments));
@@ -172,9 +196,13 @@ void add_demo_command(CLI::App& app, Run& run) {
   command->add_option("--model", arguments->model, "A BERT folder to start from.")
       ->type_name("FOLDER")
       ->capture_default_str();
-  command->add_option("--data", arguments->data, "A SQuAD file instead of the built-in questions.")
-      ->type_name("FILE");
-  command->add_option("--folder", arguments->folder, "Where everything is written.")
+  CLI::Option* data =
+      command
+          ->add_option("--data", arguments->data, "A SQuAD file instead of the built-in questions.")
+          ->type_name("FILE");
+  command
+      ->add_option("--folder", arguments->folder,
+                   "Where everything is written: a new folder, or an earlier demo's.")
       ->capture_default_str();
   command->add_option("-n,--ranks", arguments->ranks, "Ranks.")
       ->check(CLI::Range(1, 64))
@@ -186,12 +214,11 @@ void add_demo_command(CLI::App& app, Run& run) {
       ->add_option("--questions", arguments->synth.train_questions,
                    "Built-in questions to train on.")
       ->check(CLI::Range(16, 1000000))
-      ->capture_default_str();
+      ->capture_default_str()
+      ->excludes(data);
   add_precision_option(*command, &arguments->precision);
-  command
-      ->add_option("--report", arguments->report,
-                   "Where the results go; default: FOLDER/report.json.")
-      ->type_name("FILE");
+  add_output_option(*command, "--report", &arguments->report,
+                    "Where the results go; default: FOLDER/report.json.");
   command->callback([arguments, &run] { run = [arguments] { return demo(*arguments); }; });
 }
 

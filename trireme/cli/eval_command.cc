@@ -16,7 +16,7 @@ struct EvalArguments {
   std::string precision = "fp32";
   bool answerable_only = false;
   data::DecodeOptions decode;
-  int64_t micro_batch_tokens = 8192;
+  int64_t micro_batch_tokens = kMicroBatchTokens;
 };
 
 void print_scores(const data::QaScore& score) {
@@ -32,10 +32,27 @@ void print_scores(const data::QaScore& score) {
               score.best_em, score.best_em_threshold, score.best_f1, score.best_f1_threshold);
 }
 
-int evaluate(EvalArguments& arguments) {
+// What an option of eval is called in a configuration; given with one, it overrides the key as
+// --set does. (--no-answer-threshold has no key.)
+constexpr std::pair<const char*, const char*> kKeys[] = {
+    {"--answerable-only", "data.answerable_only"},
+    {"--micro-batch-tokens", "data.micro_batch_tokens"},
+    {"--n-best-size", "eval.n_best"},
+    {"--max-answer-tokens", "eval.max_answer_tokens"},
+};
+
+std::vector<std::string> overrides(const CLI::App& command, std::vector<std::string> set) {
+  for (const auto& [name, key] : kKeys) {
+    const CLI::Option* option = command.get_option(name);
+    if (option->count() > 0) set.push_back(cat(key, "=", option->as<std::string>()));
+  }
+  return set;
+}
+
+int evaluate(const CLI::App& command, const EvalArguments& arguments) {
   std::unique_ptr<RunSetup> setup;
   if (arguments.model.ends_with(".toml")) {
-    setup = std::make_unique<RunSetup>(arguments.model, arguments.set);
+    setup = std::make_unique<RunSetup>(arguments.model, overrides(command, arguments.set));
     if (setup->config.model.path.empty()) {
       throw input_error(setup->schema.where("model.path"),
                         ": eval needs the folder of a trained model");
@@ -49,12 +66,15 @@ int evaluate(EvalArguments& arguments) {
   tasks::QaModel model =
       setup ? setup->make_model()
             : tasks::QaModel(resolve_model_folder(arguments.model), tasks::QaModelOptions{});
-  tasks::QaTaskOptions options = setup ? setup->task_options(false) : tasks::QaTaskOptions{};
-  if (!setup) {
+  tasks::QaTaskOptions options;
+  if (setup) {
+    options = setup->task_options(/*training=*/false);
+  } else {
+    options.answerable_only = arguments.answerable_only;
     options.decode = arguments.decode;
     options.micro_batch_tokens = arguments.micro_batch_tokens;
-    options.answerable_only = arguments.answerable_only;
   }
+  options.decode.no_answer_threshold = arguments.decode.no_answer_threshold;
   if (!arguments.data.empty()) options.dev_file = arguments.data;
   if (options.dev_file.empty())
     throw input_error(setup->schema.where("data.dev"), ": nothing to evaluate on");
@@ -90,17 +110,18 @@ void add_eval_command(CLI::App& app, Run& run) {
       ->type_name("KEY=VALUE");
   command->add_flag("--answerable-only", arguments->answerable_only,
                     "Leave out questions without an answer.");
-  command->add_option("--predictions", arguments->predictions, "Write {id: text} here.")
-      ->type_name("FILE");
-  command->add_option("--null-odds", arguments->null_odds, "Write {id: odds of no answer} here.")
-      ->type_name("FILE");
+  add_output_option(*command, "--predictions", &arguments->predictions, "Write {id: text} here.");
+  add_output_option(*command, "--null-odds", &arguments->null_odds,
+                    "Write {id: odds of no answer} here.");
   command->add_option("--micro-batch-tokens", arguments->micro_batch_tokens, "Most tokens at once.")
       ->check(CLI::Range(64, 1 << 24))
       ->capture_default_str();
   add_decode_options(*command, &arguments->decode);
   add_precision_option(*command, &arguments->precision);
   add_report_option(*command, &arguments->report);
-  command->callback([arguments, &run] { run = [arguments] { return evaluate(*arguments); }; });
+  command->callback([command, arguments, &run] {
+    run = [command, arguments] { return evaluate(*command, *arguments); };
+  });
 }
 
 }  // namespace trireme::cli

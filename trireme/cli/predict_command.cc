@@ -3,6 +3,7 @@
 #include <iostream>
 
 #include "trireme/base/error.h"
+#include "trireme/base/utf8.h"
 #include "trireme/cli/command.h"
 #include "trireme/cli/session.h"
 #include "trireme/tasks/qa_task.h"
@@ -15,7 +16,6 @@ struct PredictArguments {
   std::string precision = "fp32";
   int n_best = 1;
   data::DecodeOptions decode;
-  int64_t micro_batch_tokens = 8192;
 };
 
 Json to_json(const data::QaCandidate& candidate) {
@@ -29,10 +29,11 @@ Json to_json(const data::QaCandidate& candidate) {
 int predict_one(const PredictArguments& arguments, tasks::QaModel& model) {
   data::QaExample example;
   example.id = "question";
-  example.question = arguments.question;
-  example.context = std::make_shared<const std::string>(arguments.context);
+  // As the tokenizer reads them: the answer is cut by the code points that it counts.
+  example.question = clean_utf8(arguments.question);
+  example.context = std::make_shared<const std::string>(clean_utf8(arguments.context));
   const data::QaPrediction prediction =
-      model.answer({&example, 1}, arguments.decode, arguments.micro_batch_tokens).front();
+      model.answer({&example, 1}, arguments.decode, kMicroBatchTokens).front();
   if (prediction.text.empty()) {
     std::printf("(no answer)  null score %.3f, best span '%s'\n", prediction.null_score,
                 prediction.best_text.c_str());
@@ -60,7 +61,7 @@ int predict_file(const PredictArguments& arguments, tasks::QaModel& model) {
   const std::vector<data::QaExample> examples =
       data::read_squad(arguments.data, {.answers_optional = true});
   const std::vector<data::QaPrediction> predictions =
-      model.answer(examples, arguments.decode, arguments.micro_batch_tokens);
+      model.answer(examples, arguments.decode, kMicroBatchTokens);
   write_predictions(predictions, arguments.output, arguments.null_odds);
   std::cerr << predictions.size() << " predictions in " << arguments.output << std::endl;
   Report report("predict");
@@ -71,11 +72,10 @@ int predict_file(const PredictArguments& arguments, tasks::QaModel& model) {
 }
 
 int predict(const PredictArguments& arguments) {
-  const bool one = !arguments.question.empty() || !arguments.context.empty();
-  if (one == !arguments.data.empty() ||
-      (one && (arguments.question.empty() || arguments.context.empty()))) {
+  const bool one = !arguments.question.empty() && !arguments.context.empty();
+  if (one == !arguments.data.empty())
     throw input_error("give --question and --context, or --data FILE");
-  }
+  if (!one) require_writable("--output", arguments.output);  // the default, too
   tasks::QaModel model(resolve_model_folder(arguments.model), {});
   model.load_for_inference(parse_precision(arguments.precision));
   return one ? predict_one(arguments, model) : predict_file(arguments, model);
@@ -90,20 +90,29 @@ void add_predict_command(CLI::App& app, Run& run) {
   command->add_option("model", arguments->model, "A model folder or a checkpoint.")
       ->type_name("MODEL")
       ->required();
-  command->add_option("--question", arguments->question, "A question.")->type_name("TEXT");
-  command->add_option("--context", arguments->context, "The text that holds its answer.")
-      ->type_name("TEXT");
+  CLI::Option* question =
+      command->add_option("--question", arguments->question, "A question.")->type_name("TEXT");
+  CLI::Option* context =
+      command->add_option("--context", arguments->context, "The text that holds its answer.")
+          ->type_name("TEXT")
+          ->needs(question);
+  question->needs(context);
   command->add_option("--n-best", arguments->n_best, "Candidates to print for one question.")
       ->check(CLI::Range(1, 100))
-      ->capture_default_str();
-  command
-      ->add_option("--data", arguments->data, "Questions in SQuAD format (answers may be absent).")
-      ->type_name("FILE");
-  command->add_option("--output", arguments->output, "Where the file's predictions go: {id: text}.")
-      ->type_name("FILE")
-      ->capture_default_str();
-  command->add_option("--null-odds", arguments->null_odds, "Write {id: odds of no answer} here.")
-      ->type_name("FILE");
+      ->capture_default_str()
+      ->needs(question);
+  CLI::Option* data = command
+                          ->add_option("--data", arguments->data,
+                                       "Questions in SQuAD format (answers may be absent).")
+                          ->type_name("FILE")
+                          ->excludes(question);
+  add_output_option(*command, "--output", &arguments->output,
+                    "Where the file's predictions go: {id: text}.")
+      ->capture_default_str()
+      ->needs(data);
+  add_output_option(*command, "--null-odds", &arguments->null_odds,
+                    "Write {id: odds of no answer} here.")
+      ->needs(data);
   add_decode_options(*command, &arguments->decode);
   add_precision_option(*command, &arguments->precision);
   add_report_option(*command, &arguments->report);

@@ -3,12 +3,16 @@
 #include <ATen/Parallel.h>
 
 #include "trireme/base/error.h"
+#include "trireme/cli/session.h"
 
 namespace trireme::cli {
 namespace {
 
+constexpr int64_t kMaxWindows = 1024;  // of a query: at most a minute or so of work
+
 tasks::QaModelOptions model_options() {
   tasks::QaModelOptions options;
+  options.windows.max_windows = kMaxWindows;
   options.windows.threads = 1;
   return options;
 }
@@ -65,11 +69,15 @@ std::vector<serve::QaAnswer> ModelQaEngine::answer(std::span<const serve::QaQuer
     examples.push_back(example);
     asked.push_back(i);
   }
-  const std::vector<tasks::QaLogits> logits = model_.logits(windows, options_.micro_batch_tokens);
+  const std::vector<tasks::QaLogits> logits = model_.logits(windows, kMicroBatchTokens);
   const std::vector<data::QaPrediction> predictions =
       data::decode_answers(examples, windows, tasks::views(logits), options_.decode);
   for (size_t e = 0; e < examples.size(); ++e)
     answers[asked[e]] = answer_of(predictions[e], queries[asked[e]]);
+  if (options_.counts != nullptr) {
+    options_.counts->answered += static_cast<int64_t>(examples.size());
+    options_.counts->refused += static_cast<int64_t>(queries.size() - examples.size());
+  }
   return answers;
 }
 

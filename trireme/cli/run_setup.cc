@@ -4,6 +4,8 @@
 #include <filesystem>
 
 #include "trireme/base/error.h"
+#include "trireme/base/list_text.h"
+#include "trireme/base/log.h"
 #include "trireme/base/progress.h"
 #include "trireme/cli/session.h"
 
@@ -15,6 +17,11 @@ RunSetup::RunSetup(const std::string& config_file, const std::vector<std::string
   for (const std::string& assignment : overrides) schema.set(assignment);
   schema.check_required();
   train::check(schema, config);
+  if (const std::string& file = config.model.config;
+      !file.empty() && std::filesystem::path(file).filename() != "config.json") {
+    throw input_error(schema.where("model.config"), ": '", file,
+                      "': the file must be named config.json, in a folder with the tokenizer");
+  }
 }
 
 comm::WorldOptions RunSetup::world_options() const {
@@ -26,14 +33,6 @@ comm::WorldOptions RunSetup::world_options() const {
   return options;
 }
 
-void RunSetup::check_world(const comm::World& world) const {
-  if (config.parallel.dp != 0 && config.parallel.dp != world.size()) {
-    throw input_error(schema.where("parallel.dp"), " is ", config.parallel.dp, ", but ",
-                      world.size(), world.size() == 1 ? " rank runs" : " ranks run",
-                      "; start as many with trireme launch -n");
-  }
-}
-
 tasks::QaModel RunSetup::make_model() const {
   tasks::QaModelOptions options;
   options.attention_dropout = config.model.attention_dropout;
@@ -41,7 +40,8 @@ tasks::QaModel RunSetup::make_model() const {
   options.windows.max_length = static_cast<int32_t>(config.data.max_length);
   options.windows.doc_stride = static_cast<int32_t>(config.data.doc_stride);
   if (!config.model.path.empty()) return {resolve_model_folder(config.model.path), options};
-  return {std::filesystem::path(config.model.config).parent_path().string(), options};
+  const std::string folder = std::filesystem::path(config.model.config).parent_path().string();
+  return {folder.empty() ? "." : folder, options};
 }
 
 tasks::QaTaskOptions RunSetup::task_options(bool training) const {
@@ -55,12 +55,14 @@ tasks::QaTaskOptions RunSetup::task_options(bool training) const {
   return options;
 }
 
-std::string join(const std::vector<std::string>& names) {
-  constexpr size_t kShown = 4;
-  std::string text;
-  for (size_t i = 0; i < names.size() && i < kShown; ++i) text += (i > 0 ? ", " : "") + names[i];
-  if (names.size() > kShown) text += cat(" and ", names.size() - kShown, " more");
-  return text;
+void log_loaded(const models::LoadResult& result) {
+  constexpr size_t kNamed = 4;
+  if (!result.missing.empty()) {
+    log_info(cat("new, drawn from the seed: ", list_text(result.missing, kNamed)));
+  }
+  if (!result.unexpected.empty()) {
+    log_info(cat("left out: ", list_text(result.unexpected, kNamed)));
+  }
 }
 
 std::string summary(const train::TrainResult& result) {

@@ -6,6 +6,7 @@
 
 #include "trireme/base/config.h"
 #include "trireme/comm/world.h"
+#include "trireme/models/weights.h"
 #include "trireme/tasks/qa_task.h"
 #include "trireme/train/config.h"
 #include "trireme/train/trainer.h"
@@ -20,8 +21,6 @@ struct RunSetup {
   RunSetup& operator=(const RunSetup&) = delete;
 
   comm::WorldOptions world_options() const;
-  // parallel.* must multiply to the number of ranks.
-  void check_world(const comm::World& world) const;
   tasks::QaModel make_model() const;
   tasks::QaTaskOptions task_options(bool training) const;
 
@@ -29,8 +28,8 @@ struct RunSetup {
   Schema schema;
 };
 
-// "a, b, c and 12 more"
-std::string join(const std::vector<std::string>& names);
+// Says which tensors pretrained weights lacked, and which of theirs the model has no place for.
+void log_loaded(const models::LoadResult& result);
 
 // Two lines for the end of a run: speed, scores, where the checkpoint is.
 std::string summary(const train::TrainResult& result);

@@ -1,6 +1,7 @@
 // trireme serve MODEL: answers over HTTP until SIGTERM.
 #include <iostream>
 
+#include "trireme/base/clock.h"
 #include "trireme/base/version.h"
 #include "trireme/cli/command.h"
 #include "trireme/cli/qa_engine.h"
@@ -12,7 +13,7 @@ namespace trireme::cli {
 namespace {
 
 struct ServeArguments {
-  std::string model, precision = "fp32";
+  std::string model, precision = "fp32", report;
   serve::QaServerOptions server;
   double drain_s = 30;
   data::DecodeOptions decode;
@@ -26,12 +27,16 @@ int serve(ServeArguments& arguments) {
   engine.decode = arguments.decode;
   engine.threads =
       arguments.threads > 0 ? arguments.threads : static_cast<int>(comm::available_cpus().size());
+  QaCounts counts;
+  engine.counts = &counts;
   arguments.server.service.version = version();
   arguments.server.drain =
       std::chrono::milliseconds(static_cast<int64_t>(arguments.drain_s * 1000));
   serve::QaServer server(arguments.server,
                          [&engine] { return std::make_unique<ModelQaEngine>(engine); });
   std::cerr << "listening on " << server.url() << ", loading " << engine.folder << std::endl;
+  const SteadyClock clock;
+  const Stopwatch uptime(clock);
   const bool clean = server.run([&] {
     std::cerr << "ready: POST " << server.url()
               << "/v1/qa {\"question\": \"...\", \"context\": \"...\"}" << std::endl;
@@ -39,6 +44,16 @@ int serve(ServeArguments& arguments) {
   if (!clean)
     std::cerr << "some requests were cut off by the drain's bound of " << arguments.drain_s << " s"
               << std::endl;
+  Report report("serve");
+  report.config = {{"model", engine.folder},
+                   {"precision", arguments.precision},
+                   {"threads", engine.threads},
+                   {"url", server.url()}};
+  report.metrics = {{"queries_answered", counts.answered.load()},
+                    {"queries_refused", counts.refused.load()},
+                    {"drained", clean}};
+  report.timings["uptime_s"] = uptime.seconds();
+  report.write(arguments.report);
   return 0;
 }
 
@@ -70,6 +85,7 @@ void add_serve_command(CLI::App& app, Run& run) {
       ->capture_default_str();
   add_decode_options(*command, &arguments->decode);
   add_precision_option(*command, &arguments->precision);
+  add_report_option(*command, &arguments->report);
   command->callback([arguments, &run] { run = [arguments] { return serve(*arguments); }; });
 }
 

@@ -7,8 +7,10 @@
 #include <map>
 
 #include "trireme/base/error.h"
+#include "trireme/base/files.h"
 #include "trireme/base/log.h"
 #include "trireme/checkpoint/folder.h"
+#include "trireme/comm/rank_env.h"
 #include "trireme/data/squad.h"
 
 namespace trireme::cli {
@@ -29,8 +31,7 @@ Json describe(const comm::World& world) {
 }
 
 std::string resolve_model_folder(const std::string& path) {
-  namespace fs = std::filesystem;
-  if (fs::exists(fs::path(path) / "config.json") || !fs::is_directory(path))
+  if (file_exists(path + "/config.json") || !dir_exists(path))
     return path;  // HfFolder says what is wrong
   if (checkpoint::list_steps(path).empty()) {
     throw input_error(
@@ -39,11 +40,30 @@ std::string resolve_model_folder(const std::string& path) {
   return checkpoint::open_for_resume(path).path;
 }
 
+void require_writable(const std::string& option, const std::string& file) {
+  if (comm::parse_rank_env(comm::process_environment()).rank != 0) return;
+  std::error_code ignored;
+  if (file_exists(file) && !std::filesystem::is_regular_file(file, ignored))
+    return;  // a pipe: opening it twice could end its reader
+  try {
+    const AtomicFile probe(file);
+  } catch (const Error& error) {
+    throw input_error(option, " ", error.what(), "; give a file in a folder that can be written");
+  }
+}
+
+CLI::Option* add_output_option(CLI::App& command, const std::string& name, std::string* file,
+                               const std::string& help) {
+  const auto check = [name](const std::string& given) {
+    require_writable(name, given);
+    return std::string();
+  };
+  return command.add_option(name, *file, help)->type_name("FILE")->check(check);
+}
+
 void add_report_option(CLI::App& command, std::string* report) {
-  command
-      .add_option("--report", *report,
-                  "Write results, configuration and timings to this JSON file.")
-      ->type_name("FILE");
+  add_output_option(command, "--report", report,
+                    "Write results, configuration and timings to this JSON file.");
 }
 
 void add_precision_option(CLI::App& command, std::string* precision) {
@@ -78,6 +98,7 @@ void add_decode_options(CLI::App& command, data::DecodeOptions* decode) {
   command
       .add_option("--no-answer-threshold", decode->no_answer_threshold,
                   "Answer nothing when \"no answer\" scores this much better than the best span.")
+      ->check(CLI::Range(-1e6, 1e6))
       ->capture_default_str();
 }
 

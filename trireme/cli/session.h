@@ -15,6 +15,8 @@
 
 namespace trireme::cli {
 
+inline constexpr int64_t kMicroBatchTokens = 8192;  // of inference, unless an option says otherwise
+
 // Joins the run that the environment describes, names the rank in logs, and sets the compute
 // threads.
 std::unique_ptr<comm::World> join_world(const comm::WorldOptions& options = {});
@@ -26,6 +28,12 @@ Json describe(const comm::World& world);
 // newest undamaged one). Throws input_error for anything else.
 std::string resolve_model_folder(const std::string& path);
 
+// Throws input_error, before the work and not after it, when the file that `option` names cannot be
+// written. Rank 0 alone tests: it writes the files of a run, and other hosts may lack the folder.
+void require_writable(const std::string& option, const std::string& file);
+// An option that names a file to write; require_writable when it is given.
+CLI::Option* add_output_option(CLI::App& command, const std::string& name, std::string* file,
+                               const std::string& help);
 // --report FILE
 void add_report_option(CLI::App& command, std::string* report);
 // --precision fp32|bf16, for inference.

@@ -31,10 +31,7 @@ void load_pretrained(const tasks::QaModel& model, uint64_t seed,
   const models::LoadResult result =
       models::load_pretrained(*model.folder().open_tensors(), units, seed,
                               [&engine](const nn::Param& param) { return engine.master(param); });
-  if (!say) return;
-  if (!result.missing.empty()) log_info(cat("new, drawn from the seed: ", join(result.missing)));
-  if (!result.unexpected.empty())
-    log_info(cat("in the file, not in this model: ", join(result.unexpected)));
+  if (say) log_loaded(result);
 }
 
 int train(const TrainArguments& arguments) {
@@ -43,13 +40,15 @@ int train(const TrainArguments& arguments) {
     std::cout << setup.schema.print();
     return 0;
   }
-  const train::StopSignal stop;
-  const auto world = join_world(setup.world_options());
-  setup.check_world(*world);
+  auto world = join_world(setup.world_options());
+  train::check_ranks(setup.config.parallel, world->size());
   const bool first = world->rank() == 0;
   tasks::QaModel model = setup.make_model();
   tasks::QaTask task(model, setup.task_options(/*training=*/true));
 
+  // Only now: until here there is nothing to save, and a signal ends the process at once, also while
+  // it waits for ranks that will not come.
+  const train::StopSignal stop;
   train::TrainOptions options;
   options.resume = arguments.resume;
   options.stop = &stop.flag();
@@ -79,6 +78,7 @@ int train(const TrainArguments& arguments) {
     report.write(arguments.report);
     std::cerr << summary(result) << std::endl;
   }
+  world.reset();  // an orderly leave: peers take an end by an exception for a failure
   result.check_not_interrupted();
   return 0;
 }
@@ -99,10 +99,8 @@ void add_train_command(CLI::App& app, Run& run) {
       ->add_option("--resume", arguments->resume,
                    "Go on from this checkpoint, or the newest in this folder.")
       ->type_name("DIR");
-  command
-      ->add_option("--ledger", arguments->ledger,
-                   "Append each step's samples to this file, one JSON line a step.")
-      ->type_name("FILE");
+  add_output_option(*command, "--ledger", &arguments->ledger,
+                    "Append each step's samples to this file, one JSON line a step.");
   command->add_flag("--print-config", arguments->print_config,
                     "Print every key with its value and its line of help, and stop.");
   add_report_option(*command, &arguments->report);

@@ -8,22 +8,9 @@
 namespace trireme::comm {
 namespace {
 
-constexpr size_t kMaxNamed = 4;
-
 std::string seconds(double s) {
   char text[32];
   std::snprintf(text, sizeof(text), "%.1f s", s);
-  return text;
-}
-
-std::string names(const Failure& failure, const std::vector<Peer>& peers) {
-  std::string text;
-  for (size_t i = 0; i < failure.culprits.size() && i < kMaxNamed; ++i) {
-    text += cat(i == 0 ? "" : ", ", peers[static_cast<size_t>(failure.culprits[i])].name());
-  }
-  if (failure.culprits.size() > kMaxNamed) {
-    text += cat(" and ", failure.culprits.size() - kMaxNamed, " more");
-  }
   return text;
 }
 
@@ -71,8 +58,9 @@ std::optional<Failure> failure_from_json(const std::string& text) {
 
 std::string describe(const Failure& failure, const std::vector<Peer>& peers, int my_rank,
                      const Operation* operation) {
-  std::string text =
-      failure.culprits.empty() ? failure.reason : cat(names(failure, peers), " ", failure.reason);
+  const std::string culprits = list_ranks(
+      failure.culprits, [&](int rank) { return peers[static_cast<size_t>(rank)].name(); });
+  std::string text = culprits.empty() ? failure.reason : cat(culprits, " ", failure.reason);
   if (operation != nullptr) {
     text += cat("; ", peers[static_cast<size_t>(my_rank)].name(), " was in ", operation->name());
   }

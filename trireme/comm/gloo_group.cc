@@ -11,6 +11,7 @@
 #include "trireme/base/error.h"
 #include "trireme/comm/foreign_error.h"
 #include "trireme/comm/liveness.h"
+#include "trireme/comm/time_limit.h"
 
 namespace trireme::comm {
 
@@ -36,16 +37,12 @@ using Clock = std::chrono::steady_clock;
 using c10d::ProcessGroupGloo;
 using Millis = std::chrono::milliseconds;
 
-// Gloo's own deadline is a little after ours, which names the culprit.
+// Gloo's own deadline is a little after the longest of ours, which name the culprit.
 constexpr Millis kGlooGrace{5000};
 // How long a broken connection waits for the news of who broke it.
 constexpr Millis kNewsTime{1000};
 // How long a waiting operation goes without looking at the failure board.
 constexpr Millis kLookTime{20};
-
-Millis to_ms(double seconds) {
-  return Millis(static_cast<int64_t>(seconds * 1000));
-}
 
 // c10d notes every operation in a recorder of the process without a lock of its own (2.11, seen as
 // a crash): ranks that are threads of one process must not start operations at the same moment.
@@ -66,10 +63,11 @@ struct Shared {
     broken = true;
     throw run_error(describe(failure, liveness->peers(), liveness->rank(), &operation));
   }
-  [[noreturn]] void fail_deadline(const Operation& operation) {
+  [[noreturn]] void fail_deadline(const Operation& operation, int patience) {
     Failure failure = liveness->find_out(operation, ranks);
     failure.reason +=
-        cat("; deadline of ", static_cast<double>(timeout.count()) / 1000, " s (comm.timeout_s)");
+        cat("; deadline of ", static_cast<double>((patience * timeout).count()) / 1000, " s (",
+            patience == 1 ? "" : cat(patience, " times "), "comm.timeout_s)");
     fail(failure, operation);
   }
   // A connection broke: the liveness ring knows in a moment which rank it was.
@@ -96,11 +94,13 @@ struct Completion {
 
 class GlooWork : public Work {
  public:
-  GlooWork(std::shared_ptr<Shared> shared, Operation operation, std::function<void()> finish)
+  GlooWork(std::shared_ptr<Shared> shared, Operation operation, std::function<void()> finish,
+           int patience)
       : shared_(std::move(shared)),
         operation_(std::move(operation)),
         finish_(std::move(finish)),
-        deadline_(Clock::now() + shared_->timeout) {}
+        patience_(patience),
+        deadline_(Clock::now() + patience * shared_->timeout) {}
 
   void wait() override {
     if (finished_) {
@@ -120,6 +120,7 @@ class GlooWork : public Work {
   std::shared_ptr<Shared> shared_;
   Operation operation_;
   std::function<void()> finish_;
+  int patience_;  // deadlines that it may take
   Clock::time_point deadline_;
   bool finished_ = false;
 };
@@ -127,8 +128,8 @@ class GlooWork : public Work {
 class CollectiveWork : public GlooWork {
  public:
   CollectiveWork(std::shared_ptr<Shared> shared, Operation operation, std::function<void()> finish,
-                 c10d::Work& gloo)
-      : GlooWork(std::move(shared), std::move(operation), std::move(finish)) {
+                 c10d::Work& gloo, int patience)
+      : GlooWork(std::move(shared), std::move(operation), std::move(finish), patience) {
     gloo.getFuture()->addCallback([completion = completion_](c10::ivalue::Future& future) {
       {
         const std::lock_guard lock(completion->mutex);
@@ -154,7 +155,7 @@ class CollectiveWork : public GlooWork {
       const auto now = Clock::now();
       if (now >= deadline_) {
         lock.unlock();
-        shared_->fail_deadline(operation_);
+        shared_->fail_deadline(operation_, patience_);
       }
       completion_->changed.wait_until(lock, std::min(deadline_, now + kLookTime));
     }
@@ -173,7 +174,7 @@ class PointToPointWork : public GlooWork {
  public:
   PointToPointWork(std::shared_ptr<Shared> shared, Operation operation,
                    std::function<void()> finish, c10::intrusive_ptr<c10d::Work> gloo)
-      : GlooWork(std::move(shared), std::move(operation), std::move(finish)),
+      : GlooWork(std::move(shared), std::move(operation), std::move(finish), /*patience=*/1),
         gloo_(std::move(gloo)) {}
 
   bool done() override { return finished_; }
@@ -195,7 +196,7 @@ class PointToPointWork : public GlooWork {
     }
     shared_->check_alive(operation_);
     if (Clock::now() >= deadline_) {
-      shared_->fail_deadline(operation_);
+      shared_->fail_deadline(operation_, patience_);
     }
     shared_->fail_broken(operation_);
   }
@@ -254,7 +255,7 @@ class GlooGroup : public Group {
     } catch (const std::exception&) {
       shared_->fail_broken(connecting);
     }
-    gloo_->setTimeout(shared_->timeout + kGlooGrace);
+    gloo_->setTimeout(kPatience * shared_->timeout + kGlooGrace);
     shared_->liveness->operations().end(connecting);
   }
 
@@ -371,12 +372,8 @@ class GlooGroup : public Group {
         shared_, operation, [=] { buffer.copy_(staged); }, std::move(gloo));
   }
 
-  void barrier(std::string_view tag) override {
-    const Operation operation = begin("barrier", tag, at::Tensor());
-    start(
-        operation, [&] { return gloo_->barrier(); }, [] {})
-        ->wait();
-  }
+  void barrier(std::string_view tag) override { meet(tag, /*patience=*/1); }
+  void patient_barrier(std::string_view tag) override { meet(tag, kPatience); }
 
  private:
   Operation begin(const char* kind, std::string_view tag, const at::Tensor& tensor, int peer = -1) {
@@ -414,9 +411,17 @@ class GlooGroup : public Group {
   }
 
   template <class Call>
-  WorkPtr start(const Operation& operation, const Call& call, std::function<void()> finish) {
+  WorkPtr start(const Operation& operation, const Call& call, std::function<void()> finish,
+                int patience = 1) {
     auto gloo = launch(operation, call);
-    return std::make_shared<CollectiveWork>(shared_, operation, std::move(finish), *gloo);
+    return std::make_shared<CollectiveWork>(shared_, operation, std::move(finish), *gloo, patience);
+  }
+
+  void meet(std::string_view tag, int patience) {
+    const Operation operation = begin("barrier", tag, at::Tensor());
+    start(
+        operation, [&] { return gloo_->barrier(); }, [] {}, patience)
+        ->wait();
   }
 
   void check_rank(int rank, const Operation& operation) const {

@@ -26,6 +26,9 @@
 
 namespace trireme::comm {
 
+// Of patient_barrier(): an hour for the default deadline of an operation.
+constexpr int kPatience = 12;
+
 enum class ReduceOp { kSum, kAvg, kMin, kMax };
 
 // An operation under way.
@@ -68,6 +71,9 @@ class Group {
   virtual WorkPtr recv(at::Tensor buffer, int peer, std::string_view tag) = 0;
   // Returns when every rank has called it.
   virtual void barrier(std::string_view tag) = 0;
+  // The same for ranks that wait while another does work of its own (saves a checkpoint): the
+  // deadline is kPatience times as long. A peer that dies is noticed as soon as ever.
+  virtual void patient_barrier(std::string_view tag) { barrier(tag); }
 
   // Everyone's bytes, of any lengths, in rank order. For small messages (configuration, reports).
   std::vector<std::string> all_gather_bytes(const std::string& mine, std::string_view tag);

@@ -10,6 +10,15 @@ std::string Peer::name() const {
   return cat("rank ", rank, " (host ", host, ", pid ", pid, ")");
 }
 
+std::string list_ranks(const std::vector<int>& ranks, const std::function<std::string(int)>& name) {
+  constexpr size_t kMaxNamed = 8;
+  std::string text;
+  for (size_t i = 0; i < ranks.size() && i < kMaxNamed; ++i) {
+    text += cat(i == 0 ? "" : ", ", name(ranks[i]));
+  }
+  return ranks.size() > kMaxNamed ? cat(text, " and ", ranks.size() - kMaxNamed, " more") : text;
+}
+
 std::string to_json(const Peer& peer) {
   return nlohmann::json{{"rank", peer.rank},       {"host", peer.host}, {"pid", peer.pid},
                         {"address", peer.address}, {"port", peer.port}, {"cpus", peer.cpus}}

@@ -1,6 +1,7 @@
 // Who the other ranks are: written into the store by each rank when it joins, read by all.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -17,6 +18,9 @@ struct Peer {
   // "rank 3 (host node7, pid 4711)"
   std::string name() const;
 };
+
+// Ranks for an error's one line: "a, b and 3 more", each as `name` says it.
+std::string list_ranks(const std::vector<int>& ranks, const std::function<std::string(int)>& name);
 
 std::string to_json(const Peer& peer);
 // Throws run_error on anything that to_json() does not write.

@@ -6,6 +6,10 @@
 // is absent: Open MPI's OMPI_COMM_WORLD_*, MPICH's PMI_*, Slurm's SLURM_* (inside a job step).
 // Under these, MASTER_ADDR defaults to loopback when all ranks are on one host (Slurm: to the first
 // node), and MASTER_PORT to one derived from the job's id.
+//
+// The ranks keep to loopback only when all of them are known to be on one host: MASTER_ADDR is a
+// loopback address, and LOCAL_WORLD_SIZE is WORLD_SIZE or, where it is absent, that address is a
+// number.
 #pragma once
 
 #include <map>

@@ -36,6 +36,14 @@ AddressList resolve(const std::string& host, int port, int socket_type, int flag
   return {list, &freeaddrinfo};
 }
 
+std::vector<const addrinfo*> all_of(const AddressList& list) {
+  std::vector<const addrinfo*> out;
+  for (const addrinfo* a = list.get(); a != nullptr; a = a->ai_next) {
+    out.push_back(a);
+  }
+  return out;
+}
+
 void set_option(int fd, int level, int name, int value) {
   setsockopt(fd, level, name, &value, sizeof(value));
 }
@@ -53,6 +61,24 @@ int remaining_ms(Clock::time_point deadline) {
   return static_cast<int>(std::max<int64_t>(0, left.count()));
 }
 
+Fd start_connect(const addrinfo& to) {
+  Fd fd(socket(to.ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (fd && connect(fd.get(), to.ai_addr, to.ai_addrlen) != 0 && errno != EINPROGRESS) {
+    return {};
+  }
+  return fd;
+}
+
+bool connects_by(const Fd& fd, Clock::time_point deadline) {
+  pollfd event{fd.get(), POLLOUT, 0};
+  while (poll(&event, 1, remaining_ms(deadline)) < 0 && errno == EINTR) {
+  }
+  int error = 0;
+  socklen_t length = sizeof(error);
+  return (event.revents & POLLOUT) != 0 &&
+         getsockopt(fd.get(), SOL_SOCKET, SO_ERROR, &error, &length) == 0 && error == 0;
+}
+
 }  // namespace
 
 Fd::~Fd() {
@@ -67,10 +93,7 @@ Fd listen_on(const std::string& address, int port, const std::string& advice) {
     throw input_error("cannot listen on '", address, "': the name does not resolve; ", advice);
   }
   // All addresses: one IPv6 socket takes IPv4 as well, where the host has IPv6.
-  std::vector<const addrinfo*> order;
-  for (const addrinfo* a = list.get(); a != nullptr; a = a->ai_next) {
-    order.push_back(a);
-  }
+  std::vector<const addrinfo*> order = all_of(list);
   if (address.empty()) {
     std::stable_sort(order.begin(), order.end(), [](const addrinfo* a, const addrinfo* b) {
       return a->ai_family == AF_INET6 && b->ai_family != AF_INET6;
@@ -113,32 +136,22 @@ int local_port(int socket) {
 
 Fd start_connect(const std::string& address, int port) {
   const AddressList list = resolve(address, port, SOCK_STREAM, 0);
-  if (!list) {
-    return {};
-  }
-  Fd fd(socket(list->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (fd && connect(fd.get(), list->ai_addr, list->ai_addrlen) != 0 && errno != EINPROGRESS) {
-    return {};
-  }
-  return fd;
+  return list ? start_connect(*list) : Fd();
 }
 
 Fd connect_to(const std::string& address, int port, std::chrono::milliseconds timeout) {
-  Fd fd = start_connect(address, port);
-  if (!fd) {
-    return {};
-  }
+  const AddressList list = resolve(address, port, SOCK_STREAM, 0);
   const auto deadline = Clock::now() + timeout;
-  pollfd event{fd.get(), POLLOUT, 0};
-  while (poll(&event, 1, remaining_ms(deadline)) < 0 && errno == EINTR) {
+  const std::vector<const addrinfo*> all = all_of(list);
+  for (size_t i = 0; i < all.size(); ++i) {
+    // An address that never answers leaves the others their share of the time.
+    const auto share = (deadline - Clock::now()) / static_cast<int64_t>(all.size() - i);
+    Fd fd = start_connect(*all[i]);
+    if (fd && connects_by(fd, Clock::now() + share)) {
+      return fd;
+    }
   }
-  int error = 0;
-  socklen_t length = sizeof(error);
-  if ((event.revents & POLLOUT) == 0 ||
-      getsockopt(fd.get(), SOL_SOCKET, SO_ERROR, &error, &length) != 0 || error != 0) {
-    return {};
-  }
-  return fd;
+  return {};
 }
 
 bool send_text(const Fd& socket, std::string_view text, std::chrono::milliseconds timeout) {
@@ -172,14 +185,20 @@ std::string local_address_towards(const std::string& host, int port) {
     throw input_error("'", host,
                       "' does not resolve to an address; set MASTER_ADDR to rank 0's host");
   }
-  const Fd fd(socket(list->ai_family, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  sockaddr_storage local{};
-  socklen_t length = sizeof(local);
-  if (!fd || connect(fd.get(), list->ai_addr, list->ai_addrlen) != 0 ||
-      getsockname(fd.get(), reinterpret_cast<sockaddr*>(&local), &length) != 0) {
-    throw input_error("there is no route to '", host, "': ", std::strerror(errno));
+  for (const addrinfo* a : all_of(list)) {
+    const Fd fd(socket(a->ai_family, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    sockaddr_storage local{};
+    socklen_t length = sizeof(local);
+    if (fd && connect(fd.get(), a->ai_addr, a->ai_addrlen) == 0 &&
+        getsockname(fd.get(), reinterpret_cast<sockaddr*>(&local), &length) == 0) {
+      return numeric(reinterpret_cast<sockaddr*>(&local), length);
+    }
   }
-  return numeric(reinterpret_cast<sockaddr*>(&local), length);
+  throw input_error("there is no route to '", host, "': ", std::strerror(errno));
+}
+
+bool is_loopback(const std::string& address) {
+  return address == "localhost" || address == "::1" || address.starts_with("127.");
 }
 
 std::vector<Interface> interfaces() {
@@ -214,6 +233,16 @@ std::string interface_address(const std::string& name) {
   }
   throw input_error("comm.interface: this host has no interface '", name,
                     "' with an address; it has ", known);
+}
+
+std::string routable_address() {
+  for (const Interface& i : interfaces()) {
+    if (!is_loopback(i.address) && !i.address.starts_with("fe80:") &&
+        !i.address.starts_with("169.254.")) {
+      return i.address;
+    }
+  }
+  return "127.0.0.1";
 }
 
 }  // namespace trireme::comm

@@ -35,10 +35,11 @@ Fd listen_on(const std::string& address, int port, const std::string& advice);
 // The port that a socket is bound to.
 int local_port(int socket);
 
-// A non-blocking connection under way; an empty Fd when the address cannot be resolved or refuses
-// at once.
+// A non-blocking connection under way to an address given as a number; an empty Fd when it is none
+// or refuses at once.
 Fd start_connect(const std::string& address, int port);
-// Connects within `timeout`; an empty Fd when it does not.
+// Connects within `timeout`, to the first of the name's addresses that answers; an empty Fd when
+// none does.
 Fd connect_to(const std::string& address, int port, std::chrono::milliseconds timeout);
 // The whole text, within `timeout`. False when the peer has gone or does not read.
 bool send_text(const Fd& socket, std::string_view text, std::chrono::milliseconds timeout);
@@ -48,6 +49,8 @@ void keep_alive(const Fd& socket);
 // The local address that packets to host:port leave from ("127.0.0.1" for loopback). Sends nothing.
 // Throws input_error when `host` does not resolve.
 std::string local_address_towards(const std::string& host, int port);
+// Whether a name or number means this very host ("localhost", "127.0.0.1", "::1").
+bool is_loopback(const std::string& address);
 
 struct Interface {
   std::string name;
@@ -57,5 +60,8 @@ struct Interface {
 std::vector<Interface> interfaces();
 // The address of the interface called `name`; an input_error that lists what there is.
 std::string interface_address(const std::string& name);
+// An address that other hosts may reach: the first that is neither loopback nor of one link only;
+// "127.0.0.1" on a host that has none.
+std::string routable_address();
 
 }  // namespace trireme::comm

@@ -3,7 +3,7 @@
 //
 // A job token keeps jobs apart that meet on one port by mistake: a rank whose token is not the
 // job's gets an input_error instead of somebody else's peers. It is no secret (the store has no
-// authentication): the store of a job on one host listens on loopback only.
+// authentication): the store of a job that is known to be on one host listens on loopback only.
 #pragma once
 
 #include <c10/util/intrusive_ptr.h>

@@ -15,24 +15,17 @@
 #include "trireme/comm/single_group.h"
 #include "trireme/comm/sockets.h"
 #include "trireme/comm/store.h"
+#include "trireme/comm/time_limit.h"
 
 namespace trireme::comm {
 namespace {
 
 using Millis = std::chrono::milliseconds;
 
-Millis to_ms(double seconds) {
-  return Millis(static_cast<int64_t>(seconds * 1000));
-}
-
 std::string host_name() {
   char name[256] = "unknown";
   gethostname(name, sizeof(name) - 1);
   return name;
-}
-
-bool is_loopback(const std::string& address) {
-  return address == "localhost" || address == "::1" || address.starts_with("127.");
 }
 
 void check_options(const WorldOptions& options) {
@@ -45,6 +38,22 @@ void check_options(const WorldOptions& options) {
   }
 }
 
+// Whether all ranks are known to be here. Kubernetes' PyTorchJob calls the first pod's store
+// "localhost" in that pod, by the pod's name in the others, and gives no local count; a loopback
+// number without one is of one host, as other hosts would have been told something else.
+bool on_one_host(const RankEnv& env) {
+  return env.local_known ? env.local_size == env.size
+                         : is_loopback(env.master_addr) && env.master_addr != "localhost";
+}
+
+// Where rank 0's own store listens; empty: on all addresses.
+std::string store_address(const RankEnv& env, const WorldOptions& options) {
+  if (!is_loopback(env.master_addr) || !on_one_host(env)) {
+    return options.bind_address;
+  }
+  return env.master_addr == "localhost" ? "127.0.0.1" : env.master_addr;
+}
+
 // The local address for data and liveness.
 std::string choose_address(const RankEnv& env, const WorldOptions& options) {
   if (!options.interface.empty()) {
@@ -53,17 +62,11 @@ std::string choose_address(const RankEnv& env, const WorldOptions& options) {
   if (!options.bind_address.empty()) {
     return options.bind_address;
   }
-  return env.master_addr.empty() ? "127.0.0.1"
-                                 : local_address_towards(env.master_addr, env.master_port);
-}
-
-std::string rank_list(const std::vector<int>& ranks) {
-  constexpr size_t kMaxNamed = 8;
-  std::string text;
-  for (size_t i = 0; i < ranks.size() && i < kMaxNamed; ++i) {
-    text += cat(i == 0 ? "" : ", ", ranks[i]);
+  if (env.master_addr.empty()) {
+    return "127.0.0.1";
   }
-  return ranks.size() > kMaxNamed ? cat(text, " and ", ranks.size() - kMaxNamed, " more") : text;
+  const std::string towards = local_address_towards(env.master_addr, env.master_port);
+  return is_loopback(towards) && !on_one_host(env) ? routable_address() : towards;
 }
 
 // Writes this rank's entry and reads everyone's.
@@ -94,7 +97,8 @@ std::vector<Peer> meet(c10d::Store& store, const RankEnv& env, const Peer& self,
     }
     if (!missing.empty()) {
       throw run_error(missing.size(), " of ", env.size, " ranks did not join within ",
-                      static_cast<double>(timeout.count()) / 1000, " s: rank ", rank_list(missing),
+                      static_cast<double>(timeout.count()) / 1000, " s: rank ",
+                      list_ranks(missing, [](int r) { return std::to_string(r); }),
                       "; see their output, or that of the hosts that should run them");
     }
   }
@@ -180,13 +184,15 @@ std::unique_ptr<World> World::from(const RankEnv& env, const WorldOptions& optio
   }
   const Millis timeout = to_ms(options.join_timeout_s);
   choose_address(env, options);  // a wrong interface is told before anything starts
+  RankEnv here = env;
   if (env.store == StoreHome::kOwn && env.rank == 0) {
-    const std::string address = is_loopback(env.master_addr) ? "127.0.0.1" : options.bind_address;
+    const std::string address = store_address(env, options);
     Fd listener = listen_on(address, env.master_port,
                             "choose another with MASTER_PORT, the same for all ranks");
     fork_store_process(std::move(listener), address, env.job, env.token, timeout);
+    here.master_addr = address.empty() ? env.master_addr : address;
   }
-  return join(connect_store(env, timeout), env, options);
+  return join(connect_store(here, timeout), env, options);
 }
 
 std::unique_ptr<World> World::join(c10::intrusive_ptr<c10d::Store> store, const RankEnv& env,

@@ -31,8 +31,9 @@ struct WorldOptions {
   std::string backend = "gloo";  // comm.backend; "auto" means the best that this build has (gloo)
   double timeout_s = 300;        // deadline of every operation
   double join_timeout_s = 60;    // how long to wait for the store and for all ranks to appear
-  std::string
-      interface;  // network interface to use, by name ("eth0"); empty: the one towards the store
+  // Network interface to use, by name ("eth0"). Empty: the one towards the store; when that is at
+  // localhost and ranks may be on other hosts, the first that those can reach.
+  std::string interface;
   std::string bind_address;  // local address to use instead; empty: as `interface`
 };
 

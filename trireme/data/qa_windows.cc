@@ -66,7 +66,15 @@ void add_windows(const QaExample& example, int64_t index, const std::vector<int3
                       " a question may have ",
                       options.max_length - kSpecialTokens - options.doc_stride - 1);
   }
-  for (int64_t begin = 0;; begin += room - options.doc_stride) {
+  const int64_t count = count_windows(context_tokens, room, options.doc_stride);
+  if (options.max_windows > 0 && count > options.max_windows) {
+    throw input_error("question '", example.id, "' has ", question.size(),
+                      " tokens and its context ", context_tokens, ": that makes ", count,
+                      " windows of ", options.max_length, " tokens, and ", options.max_windows,
+                      " are the limit; shorten either");
+  }
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t begin = i * (room - options.doc_stride);
     const int64_t end = std::min(begin + room, context_tokens);
     QaWindow window;
     window.example = index;
@@ -81,7 +89,6 @@ void add_windows(const QaExample& example, int64_t index, const std::vector<int3
     window.first_context_token = static_cast<int32_t>(begin);
     set_label(example, window);
     out.push_back(std::move(window));
-    if (end == context_tokens) break;
   }
 }
 
@@ -119,6 +126,12 @@ void fill_all(std::vector<Group>& groups, std::span<const QaExample> examples,
 }
 
 }  // namespace
+
+int64_t count_windows(int64_t context_tokens, int64_t room, int64_t doc_stride) {
+  if (context_tokens <= room) return 1;
+  const int64_t step = room - doc_stride;
+  return 1 + (context_tokens - room + step - 1) / step;
+}
 
 std::vector<QaWindow> make_qa_windows(std::span<const QaExample> examples,
                                       const WindowTokenizer& tokenizer,

@@ -40,7 +40,8 @@ struct WindowTokenizer {
 struct WindowOptions {
   int32_t max_length = 384;  // tokens of a window, the three special ones included
   int32_t doc_stride = 128;  // context tokens that neighbouring windows share
-  int threads = 0;           // 0: as many as the machine has
+  int64_t max_windows = 0;  // of one question; more are refused before they are made; 0: any number
+  int threads = 0;          // 0: as many as the machine has
 };
 
 struct QaWindow {
@@ -67,9 +68,13 @@ struct QaWindow {
   int32_t first_context_token = 0;                               // of this window, among those
 };
 
+// Windows of a context when each takes up to `room` of its tokens and shares `doc_stride` < room of
+// them with the one before.
+int64_t count_windows(int64_t context_tokens, int64_t room, int64_t doc_stride);
+
 // Windows of all examples, in their order; the same whatever the number of threads. Throws
-// input_error for a question that leaves no room for the context (naming its id and the limits) and
-// for options that leave none to any question.
+// input_error for a question that leaves no room for the context or needs more than max_windows
+// (naming its id and the limits) and for options that leave none to any question.
 std::vector<QaWindow> make_qa_windows(std::span<const QaExample> examples,
                                       const WindowTokenizer& tokenizer,
                                       const WindowOptions& options);

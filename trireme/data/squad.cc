@@ -2,17 +2,16 @@
 
 #include <cerrno>
 #include <cstring>
-#include <filesystem>
 #include <fstream>
-#include <iterator>
-#include <streambuf>
 #include <unordered_set>
 #include <utility>
 
 #include "trireme/base/error.h"
+#include "trireme/base/files.h"
 #include "trireme/base/json.h"
 #include "trireme/base/utf8.h"
 #include "trireme/data/code_points.h"
+#include "trireme/data/counted_input.h"
 #include "trireme/data/python_text.h"
 
 namespace trireme::data {
@@ -21,44 +20,6 @@ namespace {
 // Depths of the file's objects and lists, as the parser counts them.
 constexpr int kTopKeys = 1, kArticle = 2, kArticleKeys = 3, kParagraph = 4, kParagraphKeys = 5,
               kQuestion = 6;
-
-// Bytes of a stream for the parser, counting lines on the way.
-class CountedInput {
- public:
-  using iterator_category = std::input_iterator_tag;
-  using value_type = char;
-  using difference_type = std::ptrdiff_t;
-  using pointer = const char*;
-  using reference = char;
-
-  CountedInput() = default;  // the end
-  CountedInput(std::streambuf* source, int64_t* line) : source_(source), line_(line) {}
-
-  char operator*() const { return static_cast<char>(source_->sgetc()); }
-  CountedInput& operator++() {
-    if (source_->sbumpc() == '\n') ++*line_;
-    return *this;
-  }
-  bool operator==(const CountedInput& other) const { return at_end() == other.at_end(); }
-  bool operator!=(const CountedInput& other) const { return !(*this == other); }
-
- private:
-  bool at_end() const {
-    return source_ == nullptr || source_->sgetc() == std::streambuf::traits_type::eof();
-  }
-
-  std::streambuf* source_ = nullptr;
-  int64_t* line_ = nullptr;
-};
-
-// Text in memory as a stream, without a copy.
-class ViewBuffer : public std::streambuf {
- public:
-  explicit ViewBuffer(std::string_view text) {
-    char* begin = const_cast<char*>(text.data());  // only ever read
-    setg(begin, begin, begin + text.size());
-  }
-};
 
 // A value on one line, cut short.
 std::string shown(const Json& value) {
@@ -89,7 +50,7 @@ class SquadParser {
  public:
   SquadParser(std::string name, const SquadOptions& options,
               const std::function<void(QaExample&&)>& sink)
-      : name_(std::move(name)), options_(options), sink_(sink) {}
+      : at_{.name = std::move(name)}, options_(options), sink_(sink) {}
 
   void run(std::streambuf* source) {
     // The parser hands every finished article over and then forgets it: `false` drops a value.
@@ -97,21 +58,26 @@ class SquadParser {
       return on_event(depth, event, value);
     };
     try {
-      const Json rest = Json::parse(CountedInput(source, &line_), CountedInput(), keep);
+      const Json rest = Json::parse(CountedInput(source, &at_), CountedInput(), keep);
       if (!rest.is_object()) fail("the top level must be an object {\"data\": [...]}");
     } catch (const Json::exception& e) {
-      throw input_error(name_, ":", line_, ": not valid JSON: ", plain_message(e));
+      throw input_error(at_.name, ":", at_.line, ": not valid JSON: ", plain_message(e));
     }
     if (!has_data_) fail("no \"data\" list at the top level: not a SQuAD file");
-    if (seen_ == 0) throw input_error("no questions in ", name_);
+    if (seen_ == 0) throw input_error("no questions in ", at_.name);
     if (given_ == 0) {
-      throw input_error("no answerable questions in ", name_, " (", seen_, " without an answer)");
+      throw input_error("no answerable questions in ", at_.name, " (", seen_,
+                        " without an answer)");
     }
   }
 
  private:
   bool on_event(int depth, Json::parse_event_t event, Json& value) {
     using Event = Json::parse_event_t;
+    if (depth >= static_cast<int>(kMaxJsonDepth)) {
+      fail(top_key_ == "data" ? cat("article ", article_ + 1, ": ") : "", "nested deeper than ",
+           kMaxJsonDepth, " levels");
+    }
     if (event == Event::key) {
       if (depth == kTopKeys) {
         top_key_ = value.get_ref<const std::string&>();
@@ -144,7 +110,7 @@ class SquadParser {
     if (opens && depth == kParagraph && in_paragraphs) lines_.emplace_back();
     if (opens && depth == kQuestion && in_paragraphs && paragraph_key_ == "qas" &&
         !lines_.empty()) {
-      lines_.back().push_back(line_);
+      lines_.back().push_back(at_.line);
     }
     return true;
   }
@@ -264,20 +230,19 @@ class SquadParser {
 
   template <class... Parts>
   [[noreturn]] void fail(const Parts&... parts) const {
-    throw input_error(name_, ":", line(), ": ", parts...);
+    throw input_error(at_.name, ":", line(), ": ", parts...);
   }
 
   // Of the question that is looked at, or where the reader stands.
   int64_t line() const {
-    if (paragraph_ == 0 || question_ == 0 || paragraph_ > lines_.size()) return line_;
+    if (paragraph_ == 0 || question_ == 0 || paragraph_ > lines_.size()) return at_.line;
     const std::vector<int64_t>& questions = lines_[paragraph_ - 1];
-    return question_ > questions.size() ? line_ : questions[question_ - 1];
+    return question_ > questions.size() ? at_.line : questions[question_ - 1];
   }
 
-  std::string name_;
+  InputPlace at_;
   SquadOptions options_;
   const std::function<void(QaExample&&)>& sink_;
-  int64_t line_ = 1;
   bool has_data_ = false;
   std::string top_key_, article_key_, paragraph_key_;
   std::vector<std::vector<int64_t>> lines_;            // of the article's questions, by paragraph
@@ -298,7 +263,7 @@ void parse_squad(std::string_view text, const std::string& name, const SquadOpti
 void read_squad(const std::string& path, const SquadOptions& options,
                 const std::function<void(QaExample&&)>& sink) {
   std::filebuf file;
-  if (std::filesystem::is_directory(path)) throw input_error(path, ": is a folder, not a file");
+  if (dir_exists(path)) throw input_error(path, ": is a folder, not a file");
   if (file.open(path, std::ios::in | std::ios::binary) == nullptr) {
     throw input_error("cannot read ", path, ": ", std::strerror(errno));
   }

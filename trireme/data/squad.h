@@ -64,6 +64,5 @@ std::map<std::string, std::string> read_predictions(const std::string& path);
 // The same for null odds, {"id": score, ...}: how much better "no answer" scores than the best
 // answer. Infinite odds (nothing but "no answer" was possible) are written as +-1e30.
 void write_null_odds(const std::string& path, const std::map<std::string, double>& odds);
-std::map<std::string, double> read_null_odds(const std::string& path);
 
 }  // namespace trireme::data

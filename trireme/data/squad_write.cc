@@ -73,13 +73,4 @@ void write_null_odds(const std::string& path, const std::map<std::string, double
   write_file_atomic(path, dump_json(out, 1) + "\n");
 }
 
-std::map<std::string, double> read_null_odds(const std::string& path) {
-  const Json file = read_json_file(path);
-  std::map<std::string, double> out;
-  for (const auto& [id, value] : as_object(file, path).items()) {
-    out.emplace(id, as_double(value, cat(path, ": null odds of ", dump_json(id))));
-  }
-  return out;
-}
-
 }  // namespace trireme::data

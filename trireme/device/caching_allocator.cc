@@ -4,6 +4,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cstdlib>
 #include <cstring>
@@ -21,11 +22,13 @@ constexpr size_t kHugeBytes = size_t{2} << 20;
 
 thread_local MemoryCategory current_category = MemoryCategory::kActivations;
 
+std::atomic<CachingAllocator*> installed = nullptr;
+
 // Stands right before every block's data.
 struct alignas(kAlignment) Header {
   CachingAllocator* owner;
   void* base;          // what the system gave
-  size_t class_bytes;  // of the data
+  size_t block_bytes;  // for data
   size_t asked_bytes;
   MemoryCategory category;
 };
@@ -46,16 +49,19 @@ size_t size_class_bytes(size_t bytes) {
 
 struct CachingAllocator::State {
   mutable std::mutex mutex;
-  std::map<size_t, std::vector<Header*>> free;  // by class
+  std::map<size_t, std::vector<Header*>> free;  // by block size
   MemoryStats stats;
 
   Header* take(size_t class_bytes) {
-    const auto it = free.find(class_bytes);
-    if (it == free.end() || it->second.empty()) return nullptr;
-    Header* header = it->second.back();
-    it->second.pop_back();
-    stats.cached_bytes -= static_cast<int64_t>(class_bytes);
-    return header;
+    for (auto it = free.lower_bound(class_bytes); it != free.end() && it->first / 2 <= class_bytes;
+         ++it) {
+      if (it->second.empty()) continue;
+      Header* header = it->second.back();
+      it->second.pop_back();
+      stats.cached_bytes -= static_cast<int64_t>(header->block_bytes);
+      return header;
+    }
+    return nullptr;
   }
   void count(const Header& header, int64_t sign) {
     const int64_t bytes = sign * static_cast<int64_t>(header.asked_bytes);
@@ -81,25 +87,25 @@ struct CachingAllocator::State {
     State& state = *header->owner->state_;
     const std::lock_guard lock(state.mutex);
     state.count(*header, -1);
-    state.stats.cached_bytes += static_cast<int64_t>(header->class_bytes);
-    state.free[header->class_bytes].push_back(header);
+    state.stats.cached_bytes += static_cast<int64_t>(header->block_bytes);
+    state.free[header->block_bytes].push_back(header);
   }
 };
 
 namespace {
 
-// Header and data from the system; data is kAlignment-aligned, large blocks begin at a huge page
-// and ask for them.
-Header* from_system(size_t class_bytes) {
-  const bool huge = class_bytes >= kHugeBytes;
-  const size_t alignment = huge ? kHugeBytes : kAlignment;
-  const size_t bytes = (class_bytes + sizeof(Header) + alignment - 1) / alignment * alignment;
-  void* base = std::aligned_alloc(alignment, bytes);
-  if (base == nullptr) return nullptr;
-  if (huge) madvise(base, bytes, MADV_HUGEPAGE);  // advice: no harm where it is not taken
+// Header and data from the system. A large block begins at a huge page; its last, partial one keeps
+// small pages, since a whole one would be resident for a few bytes.
+Header* from_system(size_t block_bytes) {
+  const bool huge = block_bytes >= kHugeBytes;
+  const size_t bytes = block_bytes + sizeof(Header);
+  void* base = nullptr;
+  if (posix_memalign(&base, huge ? kHugeBytes : kAlignment, bytes) != 0) return nullptr;
+  // Advice: no harm where it is not taken.
+  if (huge) madvise(base, bytes / kHugeBytes * kHugeBytes, MADV_HUGEPAGE);
   auto* header = static_cast<Header*>(base);
   header->base = base;
-  header->class_bytes = class_bytes;
+  header->block_bytes = block_bytes;
   return header;
 }
 
@@ -176,9 +182,14 @@ CachingAllocator& install_caching_allocator() {
   static CachingAllocator& allocator = []() -> CachingAllocator& {
     auto* made = new CachingAllocator();
     c10::SetCPUAllocator(made, /*priority=*/100);
+    installed = made;
     return *made;
   }();
   return allocator;
+}
+
+CachingAllocator* caching_allocator() {
+  return installed;
 }
 
 }  // namespace trireme::device

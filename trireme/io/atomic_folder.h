@@ -14,7 +14,7 @@ struct AtomicFolderOptions {
   // Asked when something already has the name: may this folder be replaced? Empty: never. (An empty
   // folder always may.)
   std::function<bool(const std::string& path)> may_replace;
-  // Ends the message when it may not: "; give --force ...".
+  // Ends the message when it may not: "; give --replace ...".
   std::string advice = "; choose another name or remove it";
 };
 

@@ -57,7 +57,7 @@ AtomicFolderOptions folder_options(const HfWriteOptions& options) {
         " and is no model folder (no config.json in it), so it is not replaced; choose "
         "another name";
   } else {
-    out.advice = "; choose another name, or give --force to replace a model folder";
+    out.advice = "; choose another name, or give --replace to replace a model folder";
   }
   return out;
 }
@@ -91,16 +91,8 @@ HfFolder::HfFolder(const std::string& path) : path_(without_slash(path)) {
   as_object(config_, config_path());
 }
 
-const std::string& HfFolder::model_type() const {
-  return require_string(config_, "model_type", config_path());
-}
-
 std::vector<std::string> HfFolder::tokenizer_files() const {
   return present_tokenizer_files(path_);
-}
-
-void HfFolder::require_tokenizer() const {
-  check_tokenizer(path_);
 }
 
 std::unique_ptr<TensorSource> HfFolder::open_tensors() const {

@@ -29,14 +29,9 @@ class HfFolder {
   const Json& config() const { return config_; }
   // What messages about the config begin with; `where` of the require_* functions.
   std::string config_path() const { return file("config.json"); }
-  // "bert", "gpt2", ...: the config's "model_type"; input_error when it has none.
-  const std::string& model_type() const;
 
   // The tokenizer's files that are there, of those listed by tokenizer_file_names().
   std::vector<std::string> tokenizer_files() const;
-  // input_error that says which files would do, unless a tokenizer can be made from what is there:
-  // tokenizer.json, or vocab.txt, or vocab.json with merges.txt.
-  void require_tokenizer() const;
 
   // model.safetensors, or the shards. Throws input_error: none there (a PyTorch .bin file is named,
   // with the command that converts it), or malformed.
@@ -72,8 +67,9 @@ class HfFolderWriter {
 
   // The next bytes of a tensor, in the order declared: SafetensorsWriter::write.
   void write(std::string_view name, std::span<const std::byte> bytes);
-  // Copies the tokenizer's files that are in the other folder; input_error when no tokenizer can be
-  // made from them.
+  // Copies the tokenizer's files that are in the other folder; input_error that says which files
+  // would do, unless a tokenizer can be made from them: tokenizer.json, or vocab.txt, or vocab.json
+  // with merges.txt.
   void copy_tokenizer(const std::string& from_folder);
   // One more small file, e.g. generation_config.json.
   void write_file(const std::string& name, std::string_view content);

@@ -170,9 +170,7 @@ SafetensorsHeader parse_safetensors(std::span<const std::byte> file, const std::
 SafetensorsFile::SafetensorsFile(const std::string& path)
     : file_(path), header_(parse_safetensors(file_.bytes(), path)) {
   for (std::size_t i = 0; i < header_.tensors.size(); ++i) {
-    const TensorInfo& info = header_.tensors[i];
-    index_.emplace(info.name, i);
-    total_bytes_ += tensor_bytes(info.dtype, info.shape).value();
+    index_.emplace(header_.tensors[i].name, i);
   }
 }
 

@@ -54,9 +54,8 @@ class SafetensorsFile : public TensorSource {
   TensorView view(std::string_view name) const override;
 
   const TensorMetadata& metadata() const { return header_.metadata; }
-  // Where the tensor's bytes begin in the file, and how many there are of all tensors.
+  // Where the tensor's bytes begin in the file.
   std::uint64_t offset_bytes(std::string_view name) const;
-  std::uint64_t total_bytes() const { return total_bytes_; }
 
  private:
   std::size_t index_of(std::string_view name) const;
@@ -64,7 +63,6 @@ class SafetensorsFile : public TensorSource {
   MappedFile file_;
   SafetensorsHeader header_;
   std::unordered_map<std::string, std::size_t> index_;  // by name
-  std::uint64_t total_bytes_ = 0;
 };
 
 // The order of the official writer: largest element first, then by name. Every tensor is then

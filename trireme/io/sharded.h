@@ -36,8 +36,6 @@ class ShardedSafetensors : public TensorSource {
   const TensorInfo* find(std::string_view name) const override;
   TensorView view(std::string_view name) const override;
 
-  std::size_t shard_count() const { return shards_.size(); }
-
  private:
   struct Place {
     std::size_t tensor = 0;

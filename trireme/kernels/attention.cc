@@ -102,6 +102,18 @@ int64_t block_keys(const SeqInfo& seq, const Block& block, bool causal) {
   return std::min<int64_t>(keys, seq.q_start_host[block.sequence] + block.first + block.rows);
 }
 
+// Where products of some rows of one head are summed, in fp32.
+struct Sum {
+  float* data;
+  int64_t stride;
+};
+
+// In the rows of `in_place` themselves, or, null, in `spare`.
+Sum sum_in(const Heads* in_place, int64_t row, int64_t head, float* spare, int64_t D) {
+  if (in_place == nullptr) return {spare, D};
+  return {static_cast<float*>(in_place->at(row, head)), in_place->row_stride};
+}
+
 int32_t sample_of(const isa::RowDropout& drop, int64_t row) {
   return drop.threshold ? drop.row_sample[row] : 0;
 }
@@ -179,6 +191,7 @@ void attention_backward(const at::Tensor& d_out, const at::Tensor& q, const at::
   const Heads hq(q), hk(k), hv(v), ho(forward.out), hdo(d_out), hdq(dq), hdk(dk), hdv(dv);
   const float* lse = forward.lse.const_data_ptr<float>();
   const at::ScalarType dtype = q.scalar_type();
+  const bool in_place = dtype == at::kFloat;  // gradients are summed where they belong
 
   int64_t most_scores = 0, most_rows = 0, most_keys = 0;
   for (int32_t b = 0; b < seq.sequences(); ++b) {
@@ -191,9 +204,10 @@ void attention_backward(const at::Tensor& d_out, const at::Tensor& q, const at::
   // One item is all of a sequence's rows for one key head: its dk and dv are summed in one place,
   // in one order.
   at::parallel_for(0, seq.sequences() * Nkv, 1, [&](int64_t begin, int64_t end) {
-    // scores, d_probs, dk, dv, dq, delta in fp32; probs and d_scores in the compute dtype.
-    at::Tensor scratch =
-        at::empty({2 * most_scores + (2 * most_keys + most_rows) * D + most_rows}, at::kFloat);
+    // scores, d_probs, delta in fp32; probs and d_scores in the compute dtype; in bf16 dk, dv and
+    // dq as fp32 sums first.
+    const int64_t sums = in_place ? 0 : (2 * most_keys + most_rows) * D;
+    at::Tensor scratch = at::empty({2 * most_scores + most_rows + sums}, at::kFloat);
     at::Tensor halves = at::empty({2 * most_scores}, dtype);
     for (int64_t item = begin; item < end; ++item) {
       const int32_t b = static_cast<int32_t>(item / Nkv);
@@ -202,13 +216,17 @@ void attention_backward(const at::Tensor& d_out, const at::Tensor& q, const at::
       const std::vector<Block> blocks = query_blocks(seq, b);
       if (blocks.empty()) continue;
       float* scores = scratch.data_ptr<float>();
-      float *d_probs = scores + most_scores, *dk_sum = d_probs + most_scores,
-            *dv_sum = dk_sum + most_keys * D, *dq_block = dv_sum + most_keys * D,
-            *delta = dq_block + most_rows * D;
+      float *d_probs = scores + most_scores, *delta = d_probs + most_scores,
+            *spare = delta + most_rows;
+      const Sum dk_sum = sum_in(in_place ? &hdk : nullptr, key_row, kv_head, spare, D);
+      const Sum dv_sum =
+          sum_in(in_place ? &hdv : nullptr, key_row, kv_head, spare + most_keys * D, D);
       char* probs = static_cast<char*>(halves.data_ptr());
       char* d_scores = probs + most_scores * static_cast<int64_t>(halves.element_size());
-      std::fill(dk_sum, dk_sum + all_keys * D, 0.0f);
-      std::fill(dv_sum, dv_sum + all_keys * D, 0.0f);
+      for (const Sum& sum : {dk_sum, dv_sum}) {
+        for (int64_t key = 0; key < all_keys; ++key)
+          std::fill_n(sum.data + key * sum.stride, D, 0.0f);
+      }
 
       for (int64_t head = kv_head * group; head < (kv_head + 1) * group; ++head) {
         for (const Block& block : blocks) {
@@ -225,17 +243,23 @@ void attention_backward(const at::Tensor& d_out, const at::Tensor& q, const at::
                                static_cast<float>(options.scale), options.causal,
                                head_dropout(drop, head), sample_of(drop, row), position, probs,
                                d_scores, block.rows, keys);
-          gemm(dtype, keys, D, block.rows, {probs, keys, true}, hdo.matrix(row, head), 1.0f, dv_sum,
-               D);
+          const Sum dq_block =
+              sum_in(in_place ? &hdq : nullptr, row, head, spare + 2 * most_keys * D, D);
+          gemm(dtype, keys, D, block.rows, {probs, keys, true}, hdo.matrix(row, head), 1.0f,
+               dv_sum.data, dv_sum.stride);
           gemm(dtype, keys, D, block.rows, {d_scores, keys, true}, hq.matrix(row, head), 1.0f,
-               dk_sum, D);
+               dk_sum.data, dk_sum.stride);
           gemm(dtype, block.rows, D, keys, {d_scores, keys}, hk.matrix(key_row, kv_head), 0.0f,
-               dq_block, D);
-          ops.store_rows(dq_block, D, hdq.at(row, head), hdq.row_stride, block.rows, D);
+               dq_block.data, dq_block.stride);
+          if (!in_place) {
+            ops.store_rows(dq_block.data, D, hdq.at(row, head), hdq.row_stride, block.rows, D);
+          }
         }
       }
-      ops.store_rows(dk_sum, D, hdk.at(key_row, kv_head), hdk.row_stride, all_keys, D);
-      ops.store_rows(dv_sum, D, hdv.at(key_row, kv_head), hdv.row_stride, all_keys, D);
+      if (!in_place) {
+        ops.store_rows(dk_sum.data, D, hdk.at(key_row, kv_head), hdk.row_stride, all_keys, D);
+        ops.store_rows(dv_sum.data, D, hdv.at(key_row, kv_head), hdv.row_stride, all_keys, D);
+      }
     }
   });
 }

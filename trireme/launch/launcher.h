@@ -15,7 +15,9 @@
 //   kill_after_s later.
 // - SIGINT, SIGTERM and SIGHUP are passed on; the ranks save and exit 3, and so does the launcher.
 // They have
-//   save_within_s; a second signal ends them at once.
+//   save_within_s; a second signal ends them at once, unless it comes within 2 s of the first: that
+//   is one stop, told to the process group and to the launcher. What is ignored from the start
+//   stays so (nohup).
 #pragma once
 
 #include <string>

@@ -42,6 +42,7 @@ BertConfig BertConfig::from_json(const Json& config, const std::string& where) {
   c.max_position_embeddings =
       positive(config, "max_position_embeddings", where, c.max_position_embeddings);
   c.type_vocab_size = positive(config, "type_vocab_size", where, c.type_vocab_size);
+  c.pad_token_id = optional_int(config, "pad_token_id", where, c.pad_token_id);
   c.layer_norm_eps = optional_double(config, "layer_norm_eps", where, c.layer_norm_eps);
   c.initializer_range = optional_double(config, "initializer_range", where, c.initializer_range);
   c.hidden_dropout_prob = probability(config, "hidden_dropout_prob", where, c.hidden_dropout_prob);
@@ -83,7 +84,7 @@ Json BertConfig::to_json(const std::string& architecture) const {
                  {"hidden_dropout_prob", hidden_dropout_prob},
                  {"attention_probs_dropout_prob", attention_probs_dropout_prob},
                  {"tie_word_embeddings", tie_word_embeddings},
-                 {"pad_token_id", 0},
+                 {"pad_token_id", pad_token_id},
                  {"torch_dtype", "float32"}};
   if (num_labels != 2) {
     Json labels = Json::object(), ids = Json::object();

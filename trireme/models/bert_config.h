@@ -22,6 +22,7 @@ struct BertConfig {
   double attention_probs_dropout_prob = 0.1;
   bool tie_word_embeddings = true;
   int64_t num_labels = 2;
+  int64_t pad_token_id = 0;  // kept for other programs: nothing is padded here
 
   // From a config.json. Throws input_error naming the key: a model_type other than bert, an
   // activation other than gelu, relative positions, heads that do not divide the hidden size, sizes

@@ -38,12 +38,24 @@ at::ScalarType scalar_type(const io::TensorInfo& info, const std::string& file) 
   }
 }
 
+// What TensorFlow called a norm's tensors, as files converted from it still do (bert-base-uncased
+// is one); the name itself for any other tensor.
+std::string tensorflow_name(const std::string& name) {
+  constexpr std::string_view kNorm = "LayerNorm.", kWeight = "weight", kBias = "bias";
+  const size_t norm = name.rfind(kNorm);
+  if (norm == std::string::npos) return name;
+  const std::string stem = name.substr(0, norm + kNorm.size());
+  const std::string_view last = std::string_view(name).substr(stem.size());
+  return last == kWeight ? stem + "gamma" : last == kBias ? stem + "beta" : name;
+}
+
 // The file's tensor of one of these names.
 const io::TensorInfo* find(const io::TensorSource& source, const std::string& name,
                            const std::vector<std::string>& aliases) {
-  if (const io::TensorInfo* info = source.find(name)) return info;
-  if (name.starts_with(kEncoderPrefix)) {
-    if (const io::TensorInfo* info = source.find(name.substr(kEncoderPrefix.size()))) return info;
+  for (const std::string& known : {name, tensorflow_name(name)}) {
+    if (const io::TensorInfo* info = source.find(known)) return info;
+    if (!known.starts_with(kEncoderPrefix)) continue;
+    if (const auto* info = source.find(known.substr(kEncoderPrefix.size()))) return info;
   }
   for (const std::string& alias : aliases) {
     if (const io::TensorInfo* info = source.find(alias)) return info;

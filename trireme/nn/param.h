@@ -75,6 +75,8 @@ class Param {
   // One use's gradient is in main_grad. Called by layers' backward, at once or from a queued
   // weight-gradient action.
   void ready();
+  // Uses that have called ready() in this micro-batch, until all of them have.
+  int ready_calls() const { return ready_calls_; }
   // Forgets a micro-batch that ended early (an error in backward).
   void reset_ready() { ready_calls_ = 0; }
 

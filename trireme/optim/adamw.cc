@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "trireme/base/error.h"
+#include "trireme/device/caching_allocator.h"
 
 namespace trireme::optim {
 namespace {
@@ -22,6 +23,7 @@ AdamW::AdamW(std::vector<FlatBuffer> buffers, AdamWOptions options)
       options_(options),
       step_(at::zeros({}, at::kFloat)),
       grad_divisor_(at::ones({}, at::kFloat)) {
+  const device::MemoryScope scope(device::MemoryCategory::kOptimizer);
   for (const FlatBuffer& buffer : buffers_) {
     Moments& moments = moments_.emplace_back(
         Moments{at::zeros_like(buffer.master), at::zeros_like(buffer.master)});

@@ -5,6 +5,8 @@
 #include <algorithm>
 
 #include "trireme/base/error.h"
+#include "trireme/base/list_text.h"
+#include "trireme/device/caching_allocator.h"
 
 namespace trireme::parallel {
 namespace {
@@ -16,18 +18,18 @@ at::Tensor slot_view(const at::Tensor& flat, const Slot& slot) {
 }
 
 optim::FlatBuffer allocate(const FlatLayout& layout, at::ScalarType compute_dtype) {
-  const at::Tensor master = at::zeros({layout.numel}, at::kFloat);
-  return {.name = layout.name,
-          .master = master,
-          .grad = at::zeros({layout.numel}, at::kFloat),
-          .value = compute_dtype == at::kFloat ? master : at::zeros({layout.numel}, compute_dtype),
-          .ranges = layout.ranges};
-}
-
-std::string join(const std::vector<std::string>& names, size_t most) {
-  std::string text;
-  for (size_t i = 0; i < std::min(names.size(), most); ++i) text += (i == 0 ? "" : ", ") + names[i];
-  return names.size() > most ? cat(text, " and ", names.size() - most, " more") : text;
+  optim::FlatBuffer buffer;
+  buffer.name = layout.name;
+  buffer.ranges = layout.ranges;
+  {
+    const device::MemoryScope scope(device::MemoryCategory::kParameters);
+    buffer.master = at::zeros({layout.numel}, at::kFloat);
+    buffer.value =
+        compute_dtype == at::kFloat ? buffer.master : at::zeros({layout.numel}, compute_dtype);
+  }
+  const device::MemoryScope scope(device::MemoryCategory::kGradients);
+  buffer.grad = at::zeros({layout.numel}, at::kFloat);
+  return buffer;
 }
 
 }  // namespace
@@ -148,9 +150,13 @@ void Engine::end_micro_batch() {
   }
   // A Param with some uses in this micro-batch but not all of them has its gradient nonetheless;
   // its count starts anew.
-  for (const Bucket& bucket : buckets_) {
+  for (Bucket& bucket : buckets_) {
     if (bucket.pending == 0) continue;
-    for (const Slot& slot : bucket.layout.slots) slot.param->reset_ready();
+    for (size_t slot = 0; slot < bucket.used.size(); ++slot) {
+      nn::Param& param = *bucket.layout.slots[slot].param;
+      if (param.ready_calls() > 0) bucket.used[slot] = true;
+      param.reset_ready();
+    }
   }
   ++micro_batch_;
   if (micro_batch_ < micro_batches_) start_micro_batch();
@@ -165,7 +171,8 @@ void Engine::check_used() const {
   }
   if (names.empty()) return;
   constexpr size_t kMost = 10;
-  throw run_error("no gradient arrived for ", names.size(), " parameter(s): ", join(names, kMost),
+  throw run_error("no gradient arrived for ", names.size(),
+                  " parameter(s): ", list_text(names, kMost),
                   "; the loss does not depend on them: leave them out of the model, or let unused "
                   "parameters count as zero");
 }

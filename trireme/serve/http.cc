@@ -9,12 +9,6 @@
 namespace trireme::serve {
 namespace {
 
-bool equal_ignoring_case(std::string_view a, std::string_view b) {
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](unsigned char x, unsigned char y) {
-    return std::tolower(x) == std::tolower(y);
-  });
-}
-
 // The exception in flight becomes the answer, unless another came first.
 void answer_exception(Exchange& exchange, const std::string& path) {
   try {
@@ -32,13 +26,6 @@ void answer_exception(Exchange& exchange, const std::string& path) {
 }
 
 }  // namespace
-
-std::optional<std::string> Request::header(std::string_view name) const {
-  for (const auto& [key, value] : headers) {
-    if (equal_ignoring_case(key, name)) return value;
-  }
-  return std::nullopt;
-}
 
 Response json_response(int status, const Json& body) {
   Response response;

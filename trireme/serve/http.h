@@ -32,9 +32,6 @@ struct Request {
   std::string query;   // behind '?', without it
   Headers headers;
   std::string body;
-
-  // The first header of that name (any case), or nothing.
-  std::optional<std::string> header(std::string_view name) const;
 };
 
 struct Response {

@@ -189,7 +189,8 @@ asio::awaitable<std::optional<Response>> Connection::answer(Request request) {
     // On the answering thread. disarm() below ends this function's life before the connection's.
     asio::post(socket_.get_executor(), [self = shared_from_this()] { self->wake_.cancel(); });
   });
-  if (pending) watch();
+  may_watch_ = pending;
+  watch();
   const auto limit = state_.options.answer_timeout;
   const auto deadline = std::chrono::steady_clock::now() + limit;
   std::optional<Response> response = exchange->take_response();
@@ -202,10 +203,11 @@ asio::awaitable<std::optional<Response>> Connection::answer(Request request) {
     }
   }
   exchange->disarm();
-  if (watching_) {
-    error_code ignored;
-    socket_.cancel(ignored);
-  }
+  // Cancelling ends a read that waits for input; one whose handler is already due succeeds, and
+  // must not be followed by another.
+  may_watch_ = false;
+  error_code ignored;
+  if (watching_) socket_.cancel(ignored);
   while (watching_) {
     wake_.expires_at(std::chrono::steady_clock::time_point::max());
     co_await wake_.async_wait(kAwait);
@@ -215,20 +217,17 @@ asio::awaitable<std::optional<Response>> Connection::answer(Request request) {
 }
 
 void Connection::watch() {
-  if (buffer_.size() >= kReadAheadBytes) return;
-  watching_ = true;
+  watching_ = may_watch_ && buffer_.size() < kReadAheadBytes;
+  if (!watching_) {
+    wake_.cancel();
+    return;
+  }
   socket_.async_read_some(buffer_.prepare(kReadBytes),
                           [self = shared_from_this()](error_code ec, size_t size) {
-                            self->watching_ = false;
                             self->buffer_.commit(size);
-                            if (ec == asio::error::operation_aborted) {
-                              self->wake_.cancel();
-                            } else if (ec) {
-                              self->gone_ = true;
-                              self->wake_.cancel();
-                            } else {
-                              self->watch();
-                            }
+                            if (ec) self->may_watch_ = false;
+                            if (ec && ec != asio::error::operation_aborted) self->gone_ = true;
+                            self->watch();
                           });
 }
 

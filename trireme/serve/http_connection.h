@@ -52,7 +52,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void end_deadline();
   void arm_deadline();
 
-  // While a handler works: reads ahead, to see the client go.
+  // While a handler works: reads ahead, to see the client go, or ends the watch and wakes answer().
   void watch();
 
   Tcp::socket socket_;
@@ -62,7 +62,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   unsigned deadline_id_ = 0;
   bool timed_out_ = false;
   asio::steady_timer wake_;  // cancelled when something happened that answer() waits for
-  bool watching_ = false;
+  bool may_watch_ = false;   // may watch() begin another read?
+  bool watching_ = false;    // one of its reads is under way
   bool idle_ = false;
   bool gone_ = false;        // the client has gone, or abort() was called
   bool keep_alive_ = false;  // of the request at hand

@@ -18,6 +18,7 @@ models::BertConfig read_config(const io::HfFolder& folder, const QaModelOptions&
   if (options.attention_dropout >= 0)
     config.attention_probs_dropout_prob = options.attention_dropout;
   if (options.hidden_dropout >= 0) config.hidden_dropout_prob = options.hidden_dropout;
+  config.num_labels = 2;  // start and end, whatever task the folder was for before
   return config;
 }
 

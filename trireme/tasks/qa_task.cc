@@ -4,6 +4,7 @@
 
 #include "trireme/base/error.h"
 #include "trireme/base/files.h"
+#include "trireme/base/hash.h"
 #include "trireme/comm/group.h"
 #include "trireme/data/qa_batch.h"
 #include "trireme/data/squad_metric.h"
@@ -60,6 +61,17 @@ QaTask::QaTask(QaModel& model, const QaTaskOptions& options) : model_(model), op
     dev_examples_ = data::read_squad(options.dev_file, read);
     dev_windows_ = model.windows(dev_examples_);
   }
+}
+
+Json QaTask::identity() const {
+  Xxh3 hash;
+  for (const data::QaWindow& window : train_windows_) {
+    const int32_t labels[] = {window.length(), window.context_begin, window.start, window.end};
+    hash.add(std::as_bytes(std::span(labels)));
+    hash.add(std::as_bytes(std::span(window.ids)));
+  }
+  return {{"data", {{"samples", train_size()}, {"content_xxh3", hash.hex()}}},
+          {"model", model_.config().to_json("BertForQuestionAnswering")}};
 }
 
 data::PackedBatch QaTask::make_batch(std::span<const SampleRef> samples, StepKey) const {

@@ -29,6 +29,7 @@ class QaTask : public Task {
   int64_t train_length(int64_t index) const override {
     return train_windows_[static_cast<size_t>(index)].length();
   }
+  Json identity() const override;
   data::PackedBatch make_batch(std::span<const SampleRef> samples, StepKey key) const override;
   std::vector<int64_t> loss_counts(std::span<const SampleRef> global_batch,
                                    StepKey key) const override;

@@ -40,6 +40,11 @@ class Task {
   virtual int64_t train_size() const = 0;                 // samples in an epoch
   virtual int64_t train_length(int64_t index) const = 0;  // tokens of a sample, >= 1
 
+  // What must be the same for a run to go on where another stopped, besides configuration and
+  // weights: an object of "data" (the training samples and labels by their hash) and "model" (what
+  // its configuration came to).
+  virtual Json identity() const = 0;
+
   // The samples as one packed batch with labels. No samples: 64 padding rows.
   virtual data::PackedBatch make_batch(std::span<const SampleRef> samples, StepKey key) const = 0;
 

@@ -1,4 +1,5 @@
 // A model folder's tokenizer: which files there are, and the formats before tokenizer.json.
+#include <algorithm>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -53,6 +54,19 @@ std::string name_of(const TokenizerParts& parts, std::string_view role, const st
   return named == parts.special_names.end() ? usual : named->second;
 }
 
+// Refuses a tokenizer of a class that reads the same files in another way. The first of `classes`
+// is what a folder without a class has; those of the Rust library end in Fast.
+void require_class(const Json& config, const std::string& config_where,
+                   const std::vector<std::string>& classes, std::string_view files) {
+  const std::string named =
+      optional_string(config, "tokenizer_class", config_where, classes.front());
+  for (const std::string& known : classes) {
+    if (named == known || named == known + "Fast") return;
+  }
+  throw input_error(config_where, ": tokenizer_class '", named, "' cannot be read from ", files,
+                    " (", classes.front(), " can); save the tokenizer with a tokenizer.json");
+}
+
 AddedToken special_token(const std::string& content) {
   return {.content = content, .id = 0, .special = true};
 }
@@ -74,6 +88,14 @@ TemplatePiece special_piece(std::int32_t id, std::uint8_t type_id) {
 
 TokenizerParts parts_from_vocab_txt(const std::string& folder, const Json& config,
                                     const std::string& config_where) {
+  // Those behind BertTokenizer are copies of it.
+  require_class(config, config_where,
+                {"BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer", "MobileBertTokenizer"},
+                "vocab.txt");
+  if (!optional_bool(config, "do_basic_tokenize", config_where, true)) {
+    throw input_error(config_where, ": 'do_basic_tokenize' is false, which cannot be read from ",
+                      "vocab.txt; save the tokenizer with a tokenizer.json");
+  }
   TokenizerParts parts;
   parts.where = folder + "/vocab.txt";
   parts.special_names = special_names_of(config, config_where);
@@ -116,14 +138,7 @@ TokenizerParts parts_from_vocab_txt(const std::string& folder, const Json& confi
 
 TokenizerParts parts_from_merges(const std::string& folder, const Json& config,
                                  const std::string& config_where) {
-  const std::string tokenizer_class =
-      optional_string(config, "tokenizer_class", config_where, "GPT2Tokenizer");
-  if (!tokenizer_class.starts_with("GPT2Tokenizer")) {
-    throw input_error(
-        config_where, ": tokenizer_class '", tokenizer_class,
-        "' cannot be read from vocab.json and merges.txt (GPT2Tokenizer can); save the "
-        "tokenizer with a tokenizer.json");
-  }
+  require_class(config, config_where, {"GPT2Tokenizer"}, "vocab.json and merges.txt");
   TokenizerParts parts;
   parts.where = folder + "/vocab.json";
   parts.special_names = special_names_of(config, config_where);

@@ -11,6 +11,10 @@ namespace {
 using Ints = Range<int64_t>;
 using Doubles = Range<double>;
 
+// Tokens of one text and of one batch are counted in 32 bits further in.
+constexpr int64_t kMostTokens = 1'000'000;
+constexpr int64_t kMostBatchTokens = 1'000'000'000;
+
 void bind_model(Schema& schema, ModelConfig& model) {
   schema.add("model.path", &model.path,
              "Hugging Face model folder to start from (weights, config.json, tokenizer).");
@@ -28,11 +32,12 @@ void bind_data(Schema& schema, DataConfig& data) {
   schema.add("data.dev", &data.dev, "Development set for evaluation; empty: no evaluation.");
   schema.add("data.answerable_only", &data.answerable_only,
              "Leave out the questions without an answer, in both sets.");
-  schema.add("data.max_length", &data.max_length, Ints{.min = 8},
+  schema.add("data.max_length", &data.max_length, Ints{.min = 8, .max = kMostTokens},
              "Longest window in tokens, special tokens included.");
-  schema.add("data.doc_stride", &data.doc_stride, Ints{.min = 0},
+  schema.add("data.doc_stride", &data.doc_stride, Ints{.min = 0, .max = kMostTokens},
              "Context tokens that neighbouring windows share.");
-  schema.add("data.micro_batch_tokens", &data.micro_batch_tokens, Ints{.min = 64},
+  schema.add("data.micro_batch_tokens", &data.micro_batch_tokens,
+             Ints{.min = 64, .max = kMostBatchTokens},
              "Most tokens that a rank runs at once: memory, not the result, depends on it.");
   schema.add("data.global_batch_tokens", &data.global_batch_tokens, Ints{.min = 0},
              "Samples a step by their tokens, over all ranks; 0: by global_batch_samples.");
@@ -95,17 +100,18 @@ void bind_parallel(Schema& schema, ParallelConfig& parallel) {
 
 void bind_rest(Schema& schema, RunConfig& config) {
   schema.add("comm.backend", &config.comm.backend, "What moves bytes between ranks: auto | gloo.");
-  schema.add("comm.timeout_s", &config.comm.timeout_s, Doubles{.above = 0},
-             "Deadline of every collective, in seconds.");
+  schema.add("comm.timeout_s", &config.comm.timeout_s, Doubles{.max = 7 * 24 * 3600, .above = 0},
+             "Deadline of every collective, in seconds; 12 times as long where all wait for rank 0 "
+             "to save or load.");
   schema.add("comm.interface", &config.comm.interface,
              "Network interface by name; empty: the one towards the store.");
   schema.add("comm.bind_address", &config.comm.bind_address, "Local address, instead of a name.");
   schema.add("eval.every", &config.eval.every, Ints{.min = 0},
              "Evaluate every n steps; 0: at the end of each epoch. Always at the end of the run.");
-  schema.add("eval.n_best", &config.eval.n_best, Ints{.min = 1},
+  schema.add("eval.n_best", &config.eval.n_best, Ints{.min = 1, .max = 1000},
              "QA: start and end candidates of a window.");
-  schema.add("eval.max_answer_tokens", &config.eval.max_answer_tokens, Ints{.min = 1},
-             "QA: longest answer in tokens.");
+  schema.add("eval.max_answer_tokens", &config.eval.max_answer_tokens,
+             Ints{.min = 1, .max = kMostTokens}, "QA: longest answer in tokens.");
   schema.add("checkpoint.dir", &config.checkpoint.dir,
              "Folder of checkpoints; empty: nothing is saved.");
   schema.add("checkpoint.every", &config.checkpoint.every, Ints{.min = 0},
@@ -232,6 +238,13 @@ void check(const Schema& schema, RunConfig& config) {
     throw input_error(schema.where("checkpoint.every"), ": there is no folder; set checkpoint.dir");
   }
   check_layout(schema, config);
+}
+
+void check_ranks(const ParallelConfig& parallel, int ranks) {
+  if (parallel.dp == 0 || parallel.dp == ranks) return;
+  throw input_error("parallel.dp is ", parallel.dp, ", but ", ranks,
+                    ranks == 1 ? " rank runs" : " ranks run",
+                    "; start as many with trireme launch -n, or leave it 0");
 }
 
 void check_resumable(const Json& saved_config, const Json& config, const std::string& checkpoint) {

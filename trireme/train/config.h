@@ -113,6 +113,9 @@ void bind(Schema& schema, RunConfig* config);
 // other. Throws input_error that names the key and where it was set.
 void check(const Schema& schema, RunConfig& config);
 
+// Throws input_error when parallel.dp asks for another number of ranks than there are.
+void check_ranks(const ParallelConfig& parallel, int ranks);
+
 // The keys in which a run that resumes may differ from the one that saved: those that do not change
 // what it computes (at stage 0 the layout is one of them, up to rounding), and those that say where
 // things are. Throws input_error naming the first other key whose value differs.

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "trireme/base/files.h"
+#include "trireme/device/caching_allocator.h"
 
 namespace trireme::train {
 namespace {
@@ -76,6 +77,18 @@ Json PhaseClock::seconds() {
 ProcessMemory process_memory() {
   const std::string status = read_file("/proc/self/status");
   return {status_bytes(status, "RssAnon"), status_bytes(status, "VmHWM")};
+}
+
+Json peak_tensor_bytes() {
+  using device::MemoryCategory;
+  const device::CachingAllocator* allocator = device::caching_allocator();
+  if (allocator == nullptr) return nullptr;
+  const device::MemoryStats stats = allocator->stats();
+  const auto peak = [&](MemoryCategory category) { return stats.of(category).peak_bytes; };
+  return {{"parameters", peak(MemoryCategory::kParameters)},
+          {"gradients", peak(MemoryCategory::kGradients)},
+          {"optimizer", peak(MemoryCategory::kOptimizer)},
+          {"activations", peak(MemoryCategory::kActivations)}};
 }
 
 }  // namespace trireme::train

@@ -71,4 +71,8 @@ struct ProcessMemory {
 // Of this process, from /proc/self/status. About 20 us.
 ProcessMemory process_memory();
 
+// The most bytes of tensors at once, {"parameters": ..., "gradients": ..., "optimizer": ...,
+// "activations": ...}; null where the caching allocator is not installed.
+Json peak_tensor_bytes();
+
 }  // namespace trireme::train

@@ -20,7 +20,10 @@ std::string attempt(const std::function<std::string()>& f) {
 std::string on_rank_zero(comm::Group& group, std::string_view tag,
                          const std::function<std::string()>& f) {
   std::string outcome = group.rank() == 0 ? attempt(f) : std::string();
-  if (group.size() > 1) outcome = group.all_gather_bytes(outcome, tag)[0];
+  if (group.size() > 1) {
+    group.patient_barrier(tag);
+    outcome = group.all_gather_bytes(outcome, tag)[0];
+  }
   if (outcome.at(0) != kDone) {
     throw Error(static_cast<ErrorKind>(outcome[0] - kDone), outcome.substr(1));
   }

@@ -11,7 +11,7 @@ namespace trireme::train {
 
 // Runs `f` on rank 0 while the others wait, and gives every rank what it returned. When `f` throws
 // an Error, every rank throws it (same kind, same message), so that no rank waits for one that
-// failed. `f` must be done within the group's deadline.
+// failed. `f` may take comm::kPatience times the group's deadline: a disk is slower than a network.
 std::string on_rank_zero(comm::Group& group, std::string_view tag,
                          const std::function<std::string()>& f);
 

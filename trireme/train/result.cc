@@ -13,6 +13,7 @@ void TrainResult::add_to(Report& report) const {
   metrics["real_tokens_per_s_mean"] = real_tokens_per_s_mean;
   metrics["peak_rss_bytes"] = peak_rss_bytes;
   metrics["vm_hwm_bytes"] = vm_hwm_bytes;
+  metrics["peak_tensor_bytes"] = peak_tensor_bytes;
   metrics["eval"] = eval;
   metrics["best"] = best;
   metrics["checkpoint"] = checkpoint;

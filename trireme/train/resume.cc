@@ -1,5 +1,7 @@
 #include "trireme/train/resume.h"
 
+#include <algorithm>
+
 #include "trireme/base/error.h"
 #include "trireme/checkpoint/folder.h"
 #include "trireme/train/config.h"
@@ -8,15 +10,21 @@
 namespace trireme::train {
 namespace {
 
-std::string read_on_rank_zero(const std::string& path, const Json& config, const Json& data,
+// "data.samples" for the change of a JSON patch at /data/samples.
+std::string name_of(const Json& change) {
+  std::string name = change["path"].get<std::string>().substr(1);
+  std::replace(name.begin(), name.end(), '/', '.');
+  return name;
+}
+
+std::string read_on_rank_zero(const std::string& path, const Json& config, const Json& identity,
                               const checkpoint::RunTensors& tensors) {
   const checkpoint::Opened opened = checkpoint::open_for_resume(path);
   const checkpoint::RunState& run = opened.manifest.run;
   check_resumable(run.config, config, opened.path);
-  if (run.data != data) {
-    throw input_error(opened.path, " was saved while training on other data (", dump_json(run.data),
-                      ", now ", dump_json(data),
-                      "): give data.train and the tokenizer as they were");
+  if (const Json changes = Json::diff(run.identity, identity); !changes.empty()) {
+    throw input_error(opened.path, " was saved with another ", name_of(changes[0]),
+                      "; give data.train, the tokenizer and the model's config.json as they were");
   }
   checkpoint::load(opened.path, opened.manifest, tensors);
   return dump_json({{"path", opened.path}, {"manifest", to_json(opened.manifest)}});
@@ -24,11 +32,12 @@ std::string read_on_rank_zero(const std::string& path, const Json& config, const
 
 }  // namespace
 
-Resumed resume(const std::string& path, const Json& config, const Json& data, comm::Group& group,
-               const checkpoint::RunTensors& tensors) {
-  const Json message = parse_json(
-      on_rank_zero(group, "resume", [&] { return read_on_rank_zero(path, config, data, tensors); }),
-      "resume");
+Resumed resume(const std::string& path, const Json& config, const Json& identity,
+               comm::Group& group, const checkpoint::RunTensors& tensors) {
+  const Json message =
+      parse_json(on_rank_zero(group, "resume",
+                              [&] { return read_on_rank_zero(path, config, identity, tensors); }),
+                 "resume");
   Resumed resumed;
   resumed.path = require_string(message, "path", "resume");
   resumed.run =

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "trireme/base/error.h"
+#include "trireme/base/list_text.h"
 #include "trireme/optim/grad_norm.h"
 
 namespace trireme::train {
@@ -18,15 +19,6 @@ optim::Schedule make_schedule(const OptimConfig& config, int64_t total_steps) {
                               ? config.warmup_steps
                               : optim::ratio_to_steps(config.warmup_ratio, total_steps),
           .decay_steps = optim::ratio_to_steps(config.decay_ratio, total_steps)};
-}
-
-template <class T>
-std::string join(const std::vector<T>& values, size_t most) {
-  std::string text;
-  for (size_t i = 0; i < std::min(values.size(), most); ++i) {
-    text += (i > 0 ? ", " : "") + cat(values[i]);
-  }
-  return values.size() > most ? cat(text, " and ", values.size() - most, " more") : text;
 }
 
 // The first tensor of the model that is not finite itself; empty: all are.
@@ -112,14 +104,14 @@ void StepRunner::fail(const StepWork& work, const StepOutcome& outcome) {
   } else if (!std::isfinite(outcome.loss)) {
     // Every rank sees this loss, so all take part.
     const std::vector<std::string> suspects =
-        parts_.group.all_gather_bytes(join(suspects_, kShown), "samples of a loss not finite");
+        parts_.group.all_gather_bytes(list_text(suspects_, kShown), "samples of a loss not finite");
     for (size_t rank = 0; rank < suspects.size(); ++rank) {
       if (suspects[rank].empty()) continue;
       cause +=
           cat(cause.empty() ? "" : "; ", "rank ", rank, " had training samples ", suspects[rank]);
     }
   } else if (const auto names = parts_.engine.non_finite_gradients(kShown); !names.empty()) {
-    cause = "not finite in the gradient of " + join(names, kShown);
+    cause = "not finite in the gradient of " + list_text(names, kShown);
   } else {
     cause = "every gradient is finite, but they are too large to square";
   }

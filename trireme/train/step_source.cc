@@ -1,7 +1,5 @@
 #include "trireme/train/step_source.h"
 
-#include <omp.h>
-
 #include "trireme/data/plan_step.h"
 
 namespace trireme::train {
@@ -40,7 +38,6 @@ StepWork StepSource::next() {
 }
 
 void StepSource::produce(int64_t first_step, data::DataCursor cursor, int64_t end_step) {
-  omp_set_num_threads(1);  // of this thread: the cores belong to forward and backward
   try {
     for (int64_t step = first_step; step < end_step; ++step) {
       StepWork work = make(step, cursor);

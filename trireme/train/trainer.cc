@@ -2,12 +2,10 @@
 
 #include <algorithm>
 #include <optional>
-#include <span>
 
 #include "trireme/base/error.h"
 #include "trireme/base/log.h"
 #include "trireme/checkpoint/folder.h"
-#include "trireme/checkpoint/hash.h"
 #include "trireme/kernels/gemm.h"
 #include "trireme/train/meters.h"
 #include "trireme/train/rank_zero.h"
@@ -34,12 +32,6 @@ std::vector<int32_t> sample_lengths(const tasks::Task& task, int64_t most) {
   return lengths;
 }
 
-// What tells one data set from another when a run resumes.
-Json identity(const std::vector<int32_t>& lengths) {
-  return {{"samples", lengths.size()},
-          {"lengths_xxh3", checkpoint::xxh3_hex(std::as_bytes(std::span(lengths)))}};
-}
-
 data::BatchPolicy batch_policy(const DataConfig& data) {
   return {.global_batch_samples = data.global_batch_samples,
           .global_batch_tokens = data.global_batch_tokens};
@@ -56,6 +48,7 @@ class Trainer {
         task_(task),
         phases_(clock_),
         lengths_(sample_lengths(task, config.data.micro_batch_tokens)),
+        identity_(task.identity()),
         total_steps_(count_steps()),
         end_(config.train.stop_at > 0 ? std::min(config.train.stop_at, total_steps_)
                                       : total_steps_),
@@ -101,6 +94,7 @@ class Trainer {
   PhaseClock phases_;
   Throughput throughput_;
   std::vector<int32_t> lengths_;  // tokens of every sample
+  Json identity_;                 // what a run that goes on from this one must share
   int64_t total_steps_;           // what the schedule aims at
   int64_t end_;                   // where this run ends
   parallel::Engine engine_;
@@ -157,10 +151,7 @@ TrainResult Trainer::run() {
 }
 
 void Trainer::begin() {
-  if (config_.parallel.dp != 0 && config_.parallel.dp != world_.size()) {
-    throw input_error("parallel.dp = ", config_.parallel.dp, ", but the run has ", world_.size(),
-                      " ranks; start as many, or set 0");
-  }
+  check_ranks(config_.parallel, world_.size());
   if (saves()) {
     on_rank_zero(world_.world_group(), "checkpoint.dir", [&] {
       ensure_dir(config_.checkpoint.dir);
@@ -189,7 +180,7 @@ void Trainer::begin_fresh() {
 }
 
 void Trainer::begin_resumed() {
-  const Resumed resumed = resume(options_.resume, effective_config_, identity(lengths_),
+  const Resumed resumed = resume(options_.resume, effective_config_, identity_,
                                  world_.world_group(), {engine_, adamw_});
   if (resumed.run.step > end_) {
     throw input_error("train.stop_at or the run's length is step ", end_, ", but ", resumed.path,
@@ -209,8 +200,10 @@ void Trainer::begin_resumed() {
 
 void Trainer::set_aside_later_checkpoints() {
   on_rank_zero(world_.world_group(), "checkpoint.dir", [&] {
-    const std::string aside = checkpoint::set_aside_after(
-        config_.checkpoint.dir, options_.resume.empty() ? -1 : result_.step);
+    const bool goes_on =
+        !options_.resume.empty() && checkpoint::holds(config_.checkpoint.dir, result_.checkpoint);
+    const std::string aside =
+        checkpoint::set_aside_after(config_.checkpoint.dir, goes_on ? result_.step : -1);
     if (!aside.empty()) {
       log_warn(
           cat(config_.checkpoint.dir, " held checkpoints of another run; they are now in ", aside));
@@ -279,7 +272,7 @@ void Trainer::save() {
     run.optimizer_steps = adamw_.steps();
     run.seed = seed();
     run.cursor = cursor_;
-    run.data = identity(lengths_);
+    run.identity = identity_;
     run.config = effective_config_;
     run.metrics = scores_;
     run.trainer = keeper_.to_json();
@@ -304,12 +297,14 @@ void Trainer::finish() {
   result_.real_tokens_per_s = throughput_.median();
   result_.real_tokens_per_s_mean = throughput_.mean();
   const ProcessMemory memory = process_memory();
-  const Json mine = {std::max(peak_private_bytes_, memory.private_bytes), memory.peak_rss_bytes};
+  const Json mine = {std::max(peak_private_bytes_, memory.private_bytes), memory.peak_rss_bytes,
+                     peak_tensor_bytes()};
   for (const std::string& text :
        world_.world_group().all_gather_bytes(dump_json(mine), "memory of the ranks")) {
     const Json of_rank = parse_json(text, "memory of a rank");
     result_.peak_rss_bytes.push_back(as_int(of_rank[0], "memory of a rank"));
     result_.vm_hwm_bytes.push_back(as_int(of_rank[1], "memory of a rank"));
+    result_.peak_tensor_bytes.push_back(of_rank[2]);
   }
   result_.timings = phases_.seconds();
 }

@@ -62,9 +62,10 @@ struct TrainResult {
   std::string checkpoint;        // the last that was saved; empty: none
   double real_tokens_per_s = 0;  // all ranks; median over blocks of steps
   double real_tokens_per_s_mean = 0;
-  std::vector<int64_t> peak_rss_bytes;  // by rank: most private memory at a step's end
-  std::vector<int64_t> vm_hwm_bytes;    // by rank: the kernel's peak, shared pages included
-  Json timings = Json::object();        // seconds of this rank by phase
+  std::vector<int64_t> peak_rss_bytes;     // by rank: most private memory at a step's end
+  std::vector<int64_t> vm_hwm_bytes;       // by rank: the kernel's peak, shared pages included
+  Json peak_tensor_bytes = Json::array();  // by rank, see meters.h
+  Json timings = Json::object();           // seconds of this rank by phase
 
   // Into report.metrics and report.timings, under the names that scripts read.
   void add_to(Report& report) const;
