@@ -324,6 +324,31 @@ TEST(Engine, ATiedWeightWithSomeOfItsUsesIsUsed) {
   EXPECT_THAT(group.calls, ElementsAre("grads/embeddings:32"));
 }
 
+TEST(Engine, OfASparseGradientTheTouchedRowsTravel) {
+  const auto param = [](const char* name, std::vector<int64_t> shape) {
+    nn::ParamSpec spec;
+    spec.name = name;
+    spec.parts = {{name, shape[0]}};
+    spec.shape = std::move(shape);
+    return spec;
+  };
+  nn::Param position(param("position", {8, 4})), word(param("word", {64, 4})),
+      type(param("type", {2, 4})), tied(param("tied", {16, 4}));
+  word.spec.sparse_grad = tied.spec.sparse_grad = true;
+  tied.uses = 2;
+  RecordingGroup group;
+  Engine engine({{"embeddings", {&position, &word, &type, &tied}}}, group, {});
+  engine.begin_step(1);
+  word.main_grad[3][1] = 1.0;
+  word.main_grad[60].fill_(-0.0);
+  for (nn::Param* used : {&position, &word, &type, &tied, &tied}) used->ready();
+  EXPECT_THAT(group.calls, ElementsAre("grads/embeddings:32", "grads/embeddings rows:64",
+                                       "grads/embeddings:96"));
+  engine.end_micro_batch();
+  engine.finish_step();
+  EXPECT_EQ(group.calls.back(), "grads/embeddings:8");  // two rows
+}
+
 TEST(Engine, PaddingStaysZero) {
   comm::run_ranks(1, [](comm::World& world) {
     TinyModel model;

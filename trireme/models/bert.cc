@@ -61,7 +61,9 @@ BertEmbeddings::BertEmbeddings(const BertConfig& c)
       token_type(table_spec("bert.embeddings.token_type_embeddings.weight", c.type_vocab_size,
                             c.hidden_size, c.initializer_range)),
       norm_("bert.embeddings.LayerNorm", c.hidden_size, c.layer_norm_eps),
-      dropout_(c.hidden_dropout_prob) {}
+      dropout_(c.hidden_dropout_prob) {
+  word.spec.sparse_grad = true;
+}
 
 at::Tensor BertEmbeddings::forward(const at::Tensor& root, nn::Context& context) {
   const at::Tensor sum = nn::embedding_sum(root, word, position, &token_type, context);

@@ -44,6 +44,7 @@ struct ParamSpec {
   std::vector<int> stages;  // pipeline stages that hold a copy; empty: the stage of its unit
   bool decay = true;        // weight decay group (off for biases and norms)
   double lr_scale = 1.0;
+  bool sparse_grad = false;  // few rows of a gradient are not zero (an embedding table's)
   InitKind init = InitKind::kNormal;
   double init_std = 0.02;
 

@@ -56,7 +56,7 @@ Engine::Engine(const std::vector<nn::UnitParams>& units, comm::Group& group,
       places_[&param] = {buckets_.size(), slot};
     }
     const std::vector<bool> none(layout.slots.size(), false);
-    buckets_.push_back({layout, none, none, layout.slots.size(), {}});
+    buckets_.push_back({layout, none, none, layout.slots.size(), {}, {}});
   }
 }
 
@@ -134,13 +134,24 @@ void Engine::launch(bool even_if_not_full) {
 }
 
 void Engine::all_reduce(Bucket& bucket, const at::Tensor& grad) {
+  int64_t begin = 0;  // of what is dense
+  for (const Slot& slot : bucket.layout.slots) {
+    if (!slot.param->spec.sparse_grad || slot.param->uses > 1) continue;
+    all_reduce_dense(bucket, grad.slice(0, begin, slot.offset));
+    bucket.sparse.emplace_back(slot_view(grad, slot), group_, "grads/" + bucket.layout.name);
+    begin = slot.offset + slot.numel;
+  }
+  all_reduce_dense(bucket, grad.slice(0, begin));
+}
+
+void Engine::all_reduce_dense(Bucket& bucket, const at::Tensor& part) {
+  if (part.numel() == 0) return;
   const int64_t most = std::max<int64_t>(1, options_.chunk_bytes / 4);
-  const int64_t chunks = (grad.numel() + most - 1) / most;
-  const int64_t chunk = (grad.numel() + chunks - 1) / chunks;  // of equal size
-  for (int64_t begin = 0; begin < grad.numel(); begin += chunk) {
-    const at::Tensor part = grad.narrow(0, begin, std::min(chunk, grad.numel() - begin));
+  const int64_t chunks = (part.numel() + most - 1) / most;
+  const int64_t chunk = (part.numel() + chunks - 1) / chunks;  // of equal size
+  for (const at::Tensor& piece : part.split(chunk)) {
     bucket.works.push_back(
-        group_.all_reduce(part, comm::ReduceOp::kSum, "grads/" + bucket.layout.name));
+        group_.all_reduce(piece, comm::ReduceOp::kSum, "grads/" + bucket.layout.name));
   }
 }
 
@@ -185,7 +196,9 @@ void Engine::finish_step() {
   launch(/*even_if_not_full=*/true);
   for (auto bucket = buckets_.rbegin(); bucket != buckets_.rend(); ++bucket) {
     for (const comm::WorkPtr& work : bucket->works) work->wait();
+    for (SparseRows& rows : bucket->sparse) rows.finish();
     bucket->works.clear();
+    bucket->sparse.clear();
   }
   in_step_ = false;
 }
@@ -193,6 +206,7 @@ void Engine::finish_step() {
 void Engine::abandon_step() {
   for (Bucket& bucket : buckets_) {
     bucket.works.clear();
+    bucket.sparse.clear();
     for (const Slot& slot : bucket.layout.slots) slot.param->reset_ready();
   }
   for (optim::FlatBuffer& buffer : buffers_) buffer.grad.zero_();

@@ -15,6 +15,8 @@
 //  - Buckets are reduced in one order, the reverse of the units', on every rank: a bucket that is
 //    full early waits for those before it. So a Param that a rank did not use cannot cross
 //    collectives.
+//  - Of a Param with sparse_grad only the rows that some rank touched are summed, in finish_step()
+//    (sparse_rows.h); one with several uses (a tied weight) is dense.
 //  - From a bucket's start to finish_step() nobody touches its gradients.
 //  - Params outlive the engine; their values stay usable after it. Buckets' padding is zero always.
 //
@@ -34,6 +36,7 @@
 #include "trireme/nn/unit.h"
 #include "trireme/optim/flat_buffer.h"
 #include "trireme/parallel/region.h"
+#include "trireme/parallel/sparse_rows.h"
 
 namespace trireme::parallel {
 
@@ -94,6 +97,7 @@ class Engine final : public nn::GradSink, public nn::UnitHooks {
     std::vector<bool> used;   // by slot, in any micro-batch of this step
     size_t pending = 0;       // Params not ready in this micro-batch
     std::vector<comm::WorkPtr> works;
+    std::vector<SparseRows> sparse;
   };
   struct Place {
     size_t bucket;
@@ -106,6 +110,7 @@ class Engine final : public nn::GradSink, public nn::UnitHooks {
   // Starts the buckets that are next in order: full ones, or all of them.
   void launch(bool even_if_not_full);
   void all_reduce(Bucket& bucket, const at::Tensor& grad);
+  void all_reduce_dense(Bucket& bucket, const at::Tensor& part);
   void check_used() const;
 
   comm::Group& group_;
