@@ -46,8 +46,8 @@ int train(const TrainArguments& arguments) {
   tasks::QaModel model = setup.make_model();
   tasks::QaTask task(model, setup.task_options(/*training=*/true));
 
-  // Only now: until here there is nothing to save, and a signal ends the process at once, also while
-  // it waits for ranks that will not come.
+  // Only now: until here there is nothing to save, and a signal ends the process at once, also
+  // while it waits for ranks that will not come.
   const train::StopSignal stop;
   train::TrainOptions options;
   options.resume = arguments.resume;
