@@ -284,17 +284,17 @@ TEST(Engine, GradientsThatCompleteTwiceAreRefused) {
   ready_all(model.units(), 0);
 }
 
-TEST(Engine, TiedWeightLivesInItsFirstUnitAndCountsItsUses) {
+nn::ParamSpec spec_of(const char* name, std::vector<int64_t> shape) {
   nn::ParamSpec spec;
-  spec.name = "embedding";
-  spec.shape = {4, 2};
-  spec.parts = {{"embedding", 4}};
-  nn::Param tied(spec);
+  spec.name = name;
+  spec.parts = {{name, shape[0]}};
+  spec.shape = std::move(shape);
+  return spec;
+}
+
+TEST(Engine, TiedWeightLivesInItsFirstUnitAndCountsItsUses) {
+  nn::Param tied(spec_of("embedding", {4, 2})), bias(spec_of("bias", {4}));
   tied.uses = 2;
-  spec.name = "bias";
-  spec.shape = {4};
-  spec.parts = {{"bias", 4}};
-  nn::Param bias(spec);
   RecordingGroup group;
   Engine engine({{"embeddings", {&tied}}, {"head", {&tied, &bias}}}, group, {});
   ASSERT_EQ(engine.flat_buffers().size(), 2U);
@@ -308,11 +308,7 @@ TEST(Engine, TiedWeightLivesInItsFirstUnitAndCountsItsUses) {
 }
 
 TEST(Engine, ATiedWeightWithSomeOfItsUsesIsUsed) {
-  nn::ParamSpec spec;
-  spec.name = "embedding";
-  spec.shape = {4, 2};
-  spec.parts = {{"embedding", 4}};
-  nn::Param tied(spec);
+  nn::Param tied(spec_of("embedding", {4, 2}));
   tied.uses = 2;
   RecordingGroup group;
   Engine engine({{"embeddings", {&tied}}}, group, {});
@@ -325,15 +321,8 @@ TEST(Engine, ATiedWeightWithSomeOfItsUsesIsUsed) {
 }
 
 TEST(Engine, OfASparseGradientTheTouchedRowsTravel) {
-  const auto param = [](const char* name, std::vector<int64_t> shape) {
-    nn::ParamSpec spec;
-    spec.name = name;
-    spec.parts = {{name, shape[0]}};
-    spec.shape = std::move(shape);
-    return spec;
-  };
-  nn::Param position(param("position", {8, 4})), word(param("word", {64, 4})),
-      type(param("type", {2, 4})), tied(param("tied", {16, 4}));
+  nn::Param position(spec_of("position", {8, 4})), word(spec_of("word", {64, 4})),
+      type(spec_of("type", {2, 4})), tied(spec_of("tied", {16, 4}));
   word.spec.sparse_grad = tied.spec.sparse_grad = true;
   tied.uses = 2;
   RecordingGroup group;

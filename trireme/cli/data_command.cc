@@ -1,5 +1,4 @@
 // trireme data synth | inspect | tokenize.
-#include <algorithm>
 #include <fstream>
 #include <iostream>
 
@@ -15,27 +14,6 @@
 
 namespace trireme::cli {
 namespace {
-
-// Passes on to another buffer and counts the lines.
-class LineCounter final : public std::streambuf {
- public:
-  explicit LineCounter(std::streambuf* to) : to_(to) {}
-  int64_t lines() const { return lines_; }
-
- private:
-  std::streamsize xsputn(const char* text, std::streamsize size) override {
-    lines_ += std::count(text, text + size, '\n');
-    return to_->sputn(text, size);
-  }
-  int_type overflow(int_type c) override {
-    const char text = traits_type::to_char_type(c);
-    return xsputn(&text, 1) == 1 ? c : traits_type::eof();
-  }
-  int sync() override { return to_->pubsync(); }
-
-  std::streambuf* to_;
-  int64_t lines_ = 0;
-};
 
 void add_synth(CLI::App& data, Run& run) {
   struct Arguments {
@@ -145,15 +123,14 @@ void add_tokenize(CLI::App& data, Run& run) {
         file.open(arguments->file, std::ios::binary);
         if (!file) throw input_error(arguments->file, ": cannot be read");
       }
-      LineCounter counter(std::cout.rdbuf());
-      std::ostream out(&counter);
       const SteadyClock clock;
       const Stopwatch watch(clock);
-      text::tokenize_lines(tokenizer, file.is_open() ? file : std::cin, out, arguments->special);
-      if (!out.flush()) throw run_error("standard output cannot be written");
+      const int64_t texts = text::tokenize_lines(tokenizer, file.is_open() ? file : std::cin,
+                                                 std::cout, arguments->special);
+      if (!std::cout.flush()) throw run_error("standard output cannot be written");
       Report report("data tokenize");
       report.config = {{"tokenizer", arguments->tokenizer}, {"file", arguments->file}};
-      report.metrics["texts"] = counter.lines();
+      report.metrics["texts"] = texts;
       report.timings["tokenize_s"] = watch.seconds();
       report.write(arguments->report);
       return 0;

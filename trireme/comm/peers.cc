@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "trireme/base/error.h"
+#include "trireme/base/list_text.h"
 
 namespace trireme::comm {
 
@@ -12,11 +13,10 @@ std::string Peer::name() const {
 
 std::string list_ranks(const std::vector<int>& ranks, const std::function<std::string(int)>& name) {
   constexpr size_t kMaxNamed = 8;
-  std::string text;
-  for (size_t i = 0; i < ranks.size() && i < kMaxNamed; ++i) {
-    text += cat(i == 0 ? "" : ", ", name(ranks[i]));
-  }
-  return ranks.size() > kMaxNamed ? cat(text, " and ", ranks.size() - kMaxNamed, " more") : text;
+  std::vector<std::string> names;
+  names.reserve(ranks.size());
+  for (const int rank : ranks) names.push_back(name(rank));
+  return list_text(names, kMaxNamed);
 }
 
 std::string to_json(const Peer& peer) {

@@ -8,7 +8,9 @@
 
 namespace trireme::text {
 
-void tokenize_lines(const Tokenizer& tokenizer, std::istream& in, std::ostream& out, bool special) {
+int64_t tokenize_lines(const Tokenizer& tokenizer, std::istream& in, std::ostream& out,
+                       bool special) {
+  int64_t texts = 0;
   std::string line;
   while (std::getline(in, line)) {
     const Encoding encoding = tokenizer.encode(line, {.add_special = special});
@@ -21,7 +23,9 @@ void tokenize_lines(const Tokenizer& tokenizer, std::istream& in, std::ostream& 
                       {"offsets", std::move(offsets)},
                       {"tokens", std::move(tokens)}})
         << '\n';
+    ++texts;
   }
+  return texts;
 }
 
 }  // namespace trireme::text

@@ -1,6 +1,7 @@
 // `trireme data tokenize`: one text a line in, one JSON object a line out.
 #pragma once
 
+#include <cstdint>
 #include <iosfwd>
 
 #include "trireme/text/tokenizer.h"
@@ -11,6 +12,8 @@ namespace trireme::text {
 // For each:
 // {"ids":[...],"offsets":[[begin,end],...],"tokens":["...",...]}, offsets in code points of the
 // line.
-void tokenize_lines(const Tokenizer& tokenizer, std::istream& in, std::ostream& out, bool special);
+// Returns how many texts there were.
+int64_t tokenize_lines(const Tokenizer& tokenizer, std::istream& in, std::ostream& out,
+                       bool special);
 
 }  // namespace trireme::text
