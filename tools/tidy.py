@@ -118,7 +118,7 @@ class Tidy:
     def make_pch(self, flags):
         """Precompiles LibTorch's headers with the flags that all of its users have."""
         header, out = self.build / "tidy_pch.h", self.build / "tidy_pch.pch"
-        header.write_text("#include <torch/torch.h>\n#include <nlohmann/json.hpp>\n")
+        header.write_text("#include <ATen/ATen.h>\n#include <nlohmann/json.hpp>\n")
         done = run(CLANG, "-x", "c++-header", *flags, "-isystem", self.omp, header, "-o", out)
         if done.returncode:
             sys.exit("tidy: LibTorch's headers do not compile:\n" + done.stderr)

@@ -1,8 +1,8 @@
 #include "trireme/data/packed_batch.h"
 
+#include <ATen/ATen.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include "tests/data/fake_tokenizer.h"
 #include "trireme/base/error.h"

@@ -1,7 +1,7 @@
 #include "trireme/device/caching_allocator.h"
 
+#include <ATen/ATen.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include <thread>
 

@@ -1,6 +1,6 @@
 // The answer moves fp32 products to other kernels: they must agree with oneDNN's.
+#include <ATen/ATen.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 extern "C" int mkl_serv_intel_cpu_true();
 
@@ -8,7 +8,7 @@ namespace {
 
 TEST(MklAnswer, IsYesAndProductsAgreeWithOneDnn) {
   EXPECT_EQ(mkl_serv_intel_cpu_true(), 1);
-  torch::manual_seed(1);
+  at::manual_seed(1);
   const at::Tensor x = at::randn({192, 384}), w = at::randn({512, 384});
   const at::Tensor mkl = at::linear(x, w);
   const at::Tensor onednn = at::mkldnn_linear(x.to_mkldnn(), w).to_dense();

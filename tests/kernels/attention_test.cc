@@ -39,7 +39,7 @@ class AttentionTest : public ::testing::TestWithParam<Case> {};
 
 TEST_P(AttentionTest, EqualsReferenceForwardAndBackward) {
   const Case& c = GetParam();
-  torch::manual_seed(1);
+  at::manual_seed(1);
   const SeqInfo seq = SeqInfo::self(c.lengths);
   const int64_t T = (seq.real_tokens() + 63) / 64 * 64;
   // Slices of one fused product, as the model has them; the reference sees the rounded values.
@@ -86,7 +86,7 @@ INSTANTIATE_TEST_SUITE_P(
 
 // A long sequence takes several query blocks; the cheap oracle is ATen's.
 TEST(Attention, ManyQueryBlocks) {
-  torch::manual_seed(2);
+  at::manual_seed(2);
   const std::vector<int32_t> lengths = {1500};
   const SeqInfo seq = SeqInfo::self(lengths);
   const at::Tensor q = at::randn({1500, 2, 32}), k = at::randn({1500, 2, 32}),
@@ -118,7 +118,7 @@ TEST(Attention, ManyQueryBlocks) {
 // Neither the neighbours in the pack nor the place in it change a sequence's bits (serving's
 // promise).
 TEST(Attention, PackingDoesNotChangeASequence) {
-  torch::manual_seed(3);
+  at::manual_seed(3);
   const at::Tensor q = at::randn({90, 2, 32});
   AttentionOptions options;
   const std::vector<int32_t> both = {60, 30}, alone = {30};

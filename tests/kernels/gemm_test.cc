@@ -11,7 +11,7 @@ namespace {
 using trireme::testing::relative_error;
 
 TEST(Gemm, AllTranspositionsStridesAndBetas) {
-  torch::manual_seed(1);
+  at::manual_seed(1);
   for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
     for (const bool ta : {false, true}) {
       for (const bool tb : {false, true}) {

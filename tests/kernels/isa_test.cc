@@ -44,7 +44,7 @@ TEST(Isa, DrawsAreThePhiloxOfTheContract) {
 
 // All tables compute the same function to rounding; sizes with every tail length.
 TEST(Isa, TablesAgree) {
-  torch::manual_seed(1);
+  at::manual_seed(1);
   const isa::OpsTable& plain = *find_ops_table("plain");
   for (const isa::OpsTable* table : tables()) {
     for (int64_t n = 1; n <= 35; ++n) {
@@ -68,7 +68,7 @@ TEST(Isa, Bf16RoundsAsATen) {
     values.push_back(x);
   }
   const auto n = static_cast<int64_t>(values.size());
-  const at::Tensor expected = torch::tensor(values).to(at::kBFloat16);
+  const at::Tensor expected = at::tensor(values).to(at::kBFloat16);
   for (const isa::OpsTable* table : tables()) {
     at::Tensor out = at::zeros({n}, at::kBFloat16);
     table->bf16.store_rows(values.data(), n, out.data_ptr(), n, 1, n);

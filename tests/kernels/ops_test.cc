@@ -1,5 +1,6 @@
 #include "trireme/kernels/ops.h"
 
+#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
 #include "tests/kernels/reference.h"
@@ -21,7 +22,7 @@ DropoutKey key_of(int64_t T) {
 
 class OpsTest : public ::testing::TestWithParam<at::ScalarType> {
  protected:
-  void SetUp() override { torch::manual_seed(1); }
+  void SetUp() override { at::manual_seed(1); }
   at::ScalarType dtype() const { return GetParam(); }
   // Of one rounding to the element type, with a margin.
   double bound() const { return dtype() == at::kFloat ? 2e-6 : 6e-3; }

@@ -1,7 +1,7 @@
 // The slow, plainly right forms of the kernels, in double and by autograd: the oracles.
 #pragma once
 
-#include <torch/torch.h>
+#include <ATen/ATen.h>
 
 #include <cmath>
 #include <vector>

@@ -2,7 +2,7 @@
 // to end.
 #pragma once
 
-#include <torch/torch.h>
+#include <ATen/ATen.h>
 
 #include <cstring>
 #include <string>

@@ -1,7 +1,7 @@
 #include "trireme/nn/loss.h"
 
+#include <ATen/ATen.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include "trireme/base/error.h"
 
@@ -9,13 +9,12 @@ namespace trireme::nn {
 namespace {
 
 TEST(SpanLoss, IsTheMeanOfTwoCrossEntropiesASequence) {
-  torch::manual_seed(1);
+  at::manual_seed(1);
   const std::vector<int32_t> lengths = {3, 5};
   const kernels::SeqInfo seq = kernels::SeqInfo::self(lengths);
   const at::Tensor logits =
       at::randn({10, 2}).set_requires_grad(true);  // two rows belong to no sequence
-  const at::Tensor starts = torch::tensor({1, 4}, at::kLong),
-                   ends = torch::tensor({2, 0}, at::kLong);
+  const at::Tensor starts = at::tensor({1, 4}, at::kLong), ends = at::tensor({2, 0}, at::kLong);
   const at::Tensor loss = span_loss(logits, starts, ends, seq, /*count=*/4);
   loss.backward();
   const at::Tensor gradient = logits.grad().clone();
@@ -37,9 +36,9 @@ TEST(SpanLoss, IsTheMeanOfTwoCrossEntropiesASequence) {
 TEST(SpanLoss, RefusesLabelsOutsideTheirSequence) {
   const std::vector<int32_t> lengths = {3};
   const kernels::SeqInfo seq = kernels::SeqInfo::self(lengths);
-  const at::Tensor one = torch::tensor({1}, at::kLong);
-  EXPECT_THROW(span_loss(at::zeros({3, 2}), torch::tensor({3}, at::kLong), one, seq, 1), Error);
-  EXPECT_THROW(span_loss(at::zeros({3, 2}), one, torch::tensor({-1}, at::kLong), seq, 1), Error);
+  const at::Tensor one = at::tensor({1}, at::kLong);
+  EXPECT_THROW(span_loss(at::zeros({3, 2}), at::tensor({3}, at::kLong), one, seq, 1), Error);
+  EXPECT_THROW(span_loss(at::zeros({3, 2}), one, at::tensor({-1}, at::kLong), seq, 1), Error);
   EXPECT_THROW(span_loss(at::zeros({3, 3}), one, one, seq, 1), Error);
 }
 
@@ -54,12 +53,12 @@ TEST(SpanLoss, OfNoSequencesIsZero) {
 }
 
 TEST(CrossEntropy, IgnoresHuggingFacesMinusHundred) {
-  torch::manual_seed(2);
+  at::manual_seed(2);
   const at::Tensor logits = at::randn({4, 9}).set_requires_grad(true);
-  const at::Tensor labels = torch::tensor({3, -100, 8, -1}, at::kLong);
+  const at::Tensor labels = at::tensor({3, -100, 8, -1}, at::kLong);
   const at::Tensor wide = logits.detach().to(at::kDouble).set_requires_grad(true);
   const at::Tensor expected =
-      at::cross_entropy_loss(wide, torch::tensor({3, -100, 8, -100}, at::kLong), {},
+      at::cross_entropy_loss(wide, at::tensor({3, -100, 8, -100}, at::kLong), {},
                              at::Reduction::Sum) /
       10;
   expected.backward();

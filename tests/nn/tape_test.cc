@@ -1,7 +1,7 @@
 #include "trireme/nn/tape.h"
 
+#include <ATen/ATen.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include "trireme/base/error.h"
 #include "trireme/nn/layers.h"

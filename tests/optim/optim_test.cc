@@ -1,5 +1,7 @@
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/optim/adamw.h>
 
 #include <cmath>
 #include <limits>
@@ -18,7 +20,7 @@ Json golden() {
 }
 
 at::Tensor floats(const Json& list) {
-  return torch::tensor(list.get<std::vector<double>>(), at::kDouble).to(at::kFloat);
+  return at::tensor(list.get<std::vector<double>>(), at::kDouble).to(at::kFloat);
 }
 
 TEST(Schedule, EqualsTransformers) {

@@ -1,8 +1,8 @@
 #include "trireme/parallel/engine.h"
 
+#include <ATen/ATen.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include <cmath>
 #include <mutex>
@@ -73,7 +73,7 @@ std::vector<at::Tensor> oracle_gradients(const Engine& engine, int64_t samples) 
   }
   const testing::TinyData data = tiny_data(samples);
   const at::Tensor h =
-      torch::tanh(at::linear(data.x, leaf["body.dense.weight"], leaf["body.dense.bias"]));
+      at::tanh(at::linear(data.x, leaf["body.dense.weight"], leaf["body.dense.bias"]));
   const at::Tensor out = at::linear(h, leaf["head.dense.weight"], leaf["head.dense.bias"]);
   ((out - data.y).square().sum() / static_cast<double>(samples)).backward();
   std::vector<at::Tensor> gradients;
@@ -119,7 +119,7 @@ TEST_P(EngineRanks, EqualsOneProcess) {
     optim::AdamW adamw(engine.flat_buffers(), {});
     Result result;
     for (int64_t step = 0; step < 20; ++step) {
-      at::Tensor loss = torch::tensor(run_step(engine, model, cuts, samples, step), at::kDouble);
+      at::Tensor loss = at::tensor(run_step(engine, model, cuts, samples, step), at::kDouble);
       world.world_group().all_reduce(loss, comm::ReduceOp::kSum, "loss")->wait();
       result.losses.push_back(loss.item<double>());
       if (step == 0) result.gradients = copy_gradients(engine);

@@ -1,8 +1,8 @@
 #include "trireme/parallel/flat_layout.h"
 
+#include <ATen/ATen.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include "trireme/base/error.h"
 #include "trireme/parallel/region.h"

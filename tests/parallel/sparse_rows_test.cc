@@ -1,7 +1,7 @@
 #include "trireme/parallel/sparse_rows.h"
 
+#include <ATen/ATen.h>
 #include <gtest/gtest.h>
-#include <torch/torch.h>
 
 #include <cmath>
 #include <limits>

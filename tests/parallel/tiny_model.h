@@ -1,7 +1,7 @@
 // A small model of our own layers, and data for it: what the engine's tests train.
 #pragma once
 
-#include <torch/torch.h>
+#include <ATen/ATen.h>
 
 #include <vector>
 
@@ -28,7 +28,7 @@ class TinyModel {
   }
   at::Tensor forward(const at::Tensor& x, nn::Context& context) {
     const at::ScalarType dtype = body_.block().linear.weight.value.scalar_type();
-    return head_(torch::tanh(body_(x.to(dtype), context)), context);
+    return head_(at::tanh(body_(x.to(dtype), context)), context);
   }
   std::vector<nn::UnitParams> units() { return {body_.params(), head_.params()}; }
 

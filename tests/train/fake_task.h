@@ -1,7 +1,8 @@
 // A small task and runs of it: what the trainer's tests train.
 #pragma once
 
-#include <torch/torch.h>
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include <cmath>
 #include <limits>

@@ -131,9 +131,8 @@ class Schema {
   // input_error that names the first required key without a value.
   void check_required() const;
 
-  // Where a key's value is from, to open messages about values that clash: "x.toml:12:
-  // train.steps",
-  // "--set train.steps=5: train.steps" or, for a default, "train.steps".
+  // Where a key's value is from, to open messages about values that clash:
+  // "x.toml:12: train.steps", "--set train.steps=5: train.steps" or, for a default, "train.steps".
   std::string where(std::string_view key) const;
 
   // The effective configuration as TOML that load() reads back to the same values, each key with

@@ -12,6 +12,10 @@ namespace trireme::cli {
 // What was asked for; returns the exit code.
 using Run = std::function<int()>;
 
+// A subcommand of `parent`, which is the program or another subcommand. Commands are made through
+// this alone: a file that makes a CLI::App itself compiles the whole of CLI11 (20 s).
+CLI::App* add_command(CLI::App& parent, const std::string& name, const std::string& help);
+
 void add_data_command(CLI::App& app, Run& run);
 void add_demo_command(CLI::App& app, Run& run);
 void add_doctor_command(CLI::App& app, Run& run);

@@ -86,7 +86,7 @@ void add_common(CLI::App& command, ConvertArguments& arguments) {
 
 void add_export_command(CLI::App& app, Run& run) {
   auto arguments = std::make_shared<ConvertArguments>();
-  CLI::App* command = app.add_subcommand("export", "Write a checkpoint as a Hugging Face folder.");
+  CLI::App* command = add_command(app, "export", "Write a checkpoint as a Hugging Face folder.");
   command->add_option("from", arguments->from, "A checkpoint, or a folder of them.")
       ->type_name("CKPT")
       ->required();
@@ -96,9 +96,9 @@ void add_export_command(CLI::App& app, Run& run) {
 
 void add_import_command(CLI::App& app, Run& run) {
   auto arguments = std::make_shared<ConvertArguments>();
-  CLI::App* command = app.add_subcommand("import",
-                                         "Check a Hugging Face BERT folder and write it as a QA "
-                                         "model in fp32 (a missing head is drawn).");
+  CLI::App* command = add_command(app, "import",
+                                  "Check a Hugging Face BERT folder and write it as a QA "
+                                  "model in fp32 (a missing head is drawn).");
   command->add_option("from", arguments->from, "A Hugging Face folder.")
       ->type_name("FOLDER")
       ->required();

@@ -21,8 +21,8 @@ void add_synth(CLI::App& data, Run& run) {
     data::SynthOptions options;
   };
   auto arguments = std::make_shared<Arguments>();
-  CLI::App* command = data.add_subcommand(
-      "synth", "Write a synthetic QA set (train.json, dev.json) in SQuAD format.");
+  CLI::App* command = add_command(
+      data, "synth", "Write a synthetic QA set (train.json, dev.json) in SQuAD format.");
   command->add_option("folder", arguments->folder, "Where to write.")
       ->type_name("FOLDER")
       ->required();
@@ -62,7 +62,7 @@ void add_inspect(CLI::App& data, Run& run) {
     data::WindowOptions windows;
   };
   auto arguments = std::make_shared<Arguments>();
-  CLI::App* command = data.add_subcommand("inspect", "Say what is in a SQuAD file.");
+  CLI::App* command = add_command(data, "inspect", "Say what is in a SQuAD file.");
   command->add_option("file", arguments->file, "Questions in SQuAD format.")
       ->type_name("FILE")
       ->required();
@@ -104,7 +104,7 @@ void add_tokenize(CLI::App& data, Run& run) {
   };
   auto arguments = std::make_shared<Arguments>();
   CLI::App* command =
-      data.add_subcommand("tokenize", "One text a line in, one JSON object a line out.");
+      add_command(data, "tokenize", "One text a line in, one JSON object a line out.");
   command->add_option("file", arguments->file, "A text file; -: standard input.")
       ->type_name("FILE");
   command
@@ -141,7 +141,7 @@ void add_tokenize(CLI::App& data, Run& run) {
 }  // namespace
 
 void add_data_command(CLI::App& app, Run& run) {
-  CLI::App* data = app.add_subcommand("data", "Make, look into and tokenise data.");
+  CLI::App* data = add_command(app, "data", "Make, look into and tokenise data.");
   data->require_subcommand(1);
   add_synth(*data, run);
   add_inspect(*data, run);

@@ -7,6 +7,7 @@
 
 #include "trireme/base/error.h"
 #include "trireme/base/files.h"
+#include "trireme/base/progress.h"
 #include "trireme/checkpoint/folder.h"
 #include "trireme/cli/command.h"
 #include "trireme/cli/qa_engine.h"
@@ -175,7 +176,8 @@ int demo(const DemoArguments& arguments) {
   std::printf(
       "\nEM %.2f, F1 %.2f on %lld unseen questions; %s real tokens/s\nserve it: trireme serve %s\n",
       eval["em"].get<double>(), eval["f1"].get<double>(), static_cast<long long>(dev.size()),
-      dump_json(trained["metrics"]["real_tokens_per_s"]).c_str(), checkpoint.c_str());
+      format_count(trained["metrics"]["real_tokens_per_s"].get<double>()).c_str(),
+      checkpoint.c_str());
   Report report("demo");
   report.config = trained["config"];
   report.world = trained["world"];
@@ -192,7 +194,7 @@ int demo(const DemoArguments& arguments) {
 void add_demo_command(CLI::App& app, Run& run) {
   auto arguments = std::make_shared<DemoArguments>();
   CLI::App* command =
-      app.add_subcommand("demo", "Train on built-in data on 2 ranks, evaluate, ask a question.");
+      add_command(app, "demo", "Train on built-in data on 2 ranks, evaluate, ask a question.");
   command->add_option("--model", arguments->model, "A BERT folder to start from.")
       ->type_name("FOLDER")
       ->capture_default_str();

@@ -1,5 +1,5 @@
 // trireme doctor: what this machine and build can do, and what is missing.
-#include <torch/torch.h>
+#include <ATen/ATen.h>
 #include <torch/version.h>
 #include <unistd.h>
 
@@ -79,7 +79,7 @@ int doctor(const std::string& report_file) {
 void add_doctor_command(CLI::App& app, Run& run) {
   auto report = std::make_shared<std::string>();
   CLI::App* command =
-      app.add_subcommand("doctor", "Say what this machine and build can do, and what is missing.");
+      add_command(app, "doctor", "Say what this machine and build can do, and what is missing.");
   add_report_option(*command, report.get());
   command->callback([report, &run] { run = [report] { return doctor(*report); }; });
 }

@@ -99,7 +99,7 @@ int evaluate(const CLI::App& command, const EvalArguments& arguments) {
 
 void add_eval_command(CLI::App& app, Run& run) {
   auto arguments = std::make_shared<EvalArguments>();
-  CLI::App* command = app.add_subcommand("eval", "Score a model on a SQuAD file (EM, F1).");
+  CLI::App* command = add_command(app, "eval", "Score a model on a SQuAD file (EM, F1).");
   command
       ->add_option("model", arguments->model,
                    "A model folder, a checkpoint, or the run's CONFIG.toml.")

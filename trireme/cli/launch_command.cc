@@ -27,8 +27,8 @@ int launch_ranks(const launch::LaunchOptions& options, const std::string& report
 void add_launch_command(CLI::App& app, Run& run) {
   auto options = std::make_shared<launch::LaunchOptions>();
   auto report = std::make_shared<std::string>();
-  CLI::App* command = app.add_subcommand(
-      "launch", "Start a command as several ranks: launch -n 4 -- train run.toml");
+  CLI::App* command =
+      add_command(app, "launch", "Start a command as several ranks: launch -n 4 -- train run.toml");
   command->add_option("-n,--nproc-per-node", options->ranks, "Ranks on this host.")
       ->check(CLI::Range(1, 4096))
       ->capture_default_str();

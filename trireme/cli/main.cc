@@ -70,6 +70,10 @@ int parse_and_run(int argc, char** argv) {
 
 }  // namespace
 
+CLI::App* add_command(CLI::App& parent, const std::string& name, const std::string& help) {
+  return parent.add_subcommand(name, help);
+}
+
 const std::vector<std::string>& command_names() {
   static const std::vector<std::string> names = {"demo", "doctor",  "data",  "launch", "train",
                                                  "eval", "predict", "serve", "import", "export"};

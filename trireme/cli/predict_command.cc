@@ -86,7 +86,7 @@ int predict(const PredictArguments& arguments) {
 void add_predict_command(CLI::App& app, Run& run) {
   auto arguments = std::make_shared<PredictArguments>();
   CLI::App* command =
-      app.add_subcommand("predict", "Answer one question about a context, or a SQuAD file.");
+      add_command(app, "predict", "Answer one question about a context, or a SQuAD file.");
   command->add_option("model", arguments->model, "A model folder or a checkpoint.")
       ->type_name("MODEL")
       ->required();

@@ -61,8 +61,7 @@ int serve(ServeArguments& arguments) {
 
 void add_serve_command(CLI::App& app, Run& run) {
   auto arguments = std::make_shared<ServeArguments>();
-  CLI::App* command =
-      app.add_subcommand("serve", "Answer questions over HTTP from a trained model.");
+  CLI::App* command = add_command(app, "serve", "Answer questions over HTTP from a trained model.");
   command->add_option("model", arguments->model, "A model folder or a checkpoint.")
       ->type_name("MODEL")
       ->required();

@@ -1,7 +1,7 @@
 #include "trireme/cli/session.h"
 
+#include <ATen/ATen.h>
 #include <ATen/Parallel.h>
-#include <torch/torch.h>
 
 #include <filesystem>
 #include <map>

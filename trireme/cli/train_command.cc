@@ -87,9 +87,9 @@ int train(const TrainArguments& arguments) {
 
 void add_train_command(CLI::App& app, Run& run) {
   auto arguments = std::make_shared<TrainArguments>();
-  CLI::App* command = app.add_subcommand("train",
-                                         "Train a model as a TOML file says (one rank; `trireme "
-                                         "launch -n N -- train ...` for several).");
+  CLI::App* command = add_command(app, "train",
+                                  "Train a model as a TOML file says (one rank; `trireme "
+                                  "launch -n N -- train ...` for several).");
   command->add_option("config", arguments->config, "The run: model, data, optimiser, layout.")
       ->type_name("CONFIG.toml")
       ->required();

@@ -3,8 +3,10 @@
 
 #include <c10/util/Logging.h>
 
+#include <mutex>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace trireme::comm {
 
@@ -18,17 +20,25 @@ inline std::string first_line(std::string_view text) {
   return std::string(text);
 }
 
-// While it lives c10d does not write its own account of a failure, of a page; ours is one line. For
-// the time before the ranks have started threads: the level is the process's.
+// While one lives c10d does not write its own account of a failure, of a page; ours is one line.
+// The level is the process's: with ranks as threads the first sets it and the last puts it back.
 class QuietC10d {
  public:
-  QuietC10d() : before_(FLAGS_caffe2_log_level) { FLAGS_caffe2_log_level = c10::GLOG_FATAL; }
-  ~QuietC10d() { FLAGS_caffe2_log_level = before_; }
+  QuietC10d() {
+    const std::lock_guard lock(mutex_);
+    if (living_++ == 0) before_ = std::exchange(FLAGS_caffe2_log_level, c10::GLOG_FATAL);
+  }
+  ~QuietC10d() {
+    const std::lock_guard lock(mutex_);
+    if (--living_ == 0) FLAGS_caffe2_log_level = before_;
+  }
   QuietC10d(const QuietC10d&) = delete;
   QuietC10d& operator=(const QuietC10d&) = delete;
 
  private:
-  int before_;
+  static inline std::mutex mutex_;
+  static inline int living_ = 0;
+  static inline int before_ = 0;
 };
 
 }  // namespace trireme::comm

@@ -1,15 +1,16 @@
 #include "trireme/comm/gloo_group.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include <algorithm>
-#include <condition_variable>
 #include <mutex>
 #include <thread>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 
 #include "trireme/base/error.h"
 #include "trireme/comm/foreign_error.h"
+#include "trireme/comm/gloo_work.h"
 #include "trireme/comm/liveness.h"
 #include "trireme/comm/time_limit.h"
 
@@ -33,16 +34,10 @@ std::shared_ptr<GlooTransport> make_gloo_transport(const std::string& local_addr
 
 namespace {
 
-using Clock = std::chrono::steady_clock;
 using c10d::ProcessGroupGloo;
-using Millis = std::chrono::milliseconds;
 
 // Gloo's own deadline is a little after the longest of ours, which name the culprit.
-constexpr Millis kGlooGrace{5000};
-// How long a broken connection waits for the news of who broke it.
-constexpr Millis kNewsTime{1000};
-// How long a waiting operation goes without looking at the failure board.
-constexpr Millis kLookTime{20};
+constexpr std::chrono::milliseconds kGlooGrace{5000};
 
 // c10d notes every operation in a recorder of the process without a lock of its own (2.11, seen as
 // a crash): ranks that are threads of one process must not start operations at the same moment.
@@ -50,160 +45,6 @@ std::mutex& enqueue_mutex() {
   static std::mutex mutex;
   return mutex;
 }
-
-// What all operations of a group share; outlives the group while operations are held.
-struct Shared {
-  std::shared_ptr<Liveness> liveness;
-  std::vector<int> ranks;
-  Millis timeout;
-  std::atomic<bool> broken = false;  // an operation was given up: Gloo may still be in it
-
-  // Throws the run_error for a failure of `operation`.
-  [[noreturn]] void fail(const Failure& failure, const Operation& operation) {
-    broken = true;
-    throw run_error(describe(failure, liveness->peers(), liveness->rank(), &operation));
-  }
-  [[noreturn]] void fail_deadline(const Operation& operation, int patience) {
-    Failure failure = liveness->find_out(operation, ranks);
-    failure.reason +=
-        cat("; deadline of ", static_cast<double>((patience * timeout).count()) / 1000, " s (",
-            patience == 1 ? "" : cat(patience, " times "), "comm.timeout_s)");
-    fail(failure, operation);
-  }
-  // A connection broke: the liveness ring knows in a moment which rank it was.
-  [[noreturn]] void fail_broken(const Operation& operation) {
-    if (const auto failure = liveness->board().wait_for(kNewsTime)) {
-      fail(*failure, operation);
-    }
-    fail(liveness->find_out(operation, ranks), operation);
-  }
-  void check_alive(const Operation& operation) {
-    if (const auto failure = liveness->board().get()) {
-      fail(*failure, operation);
-    }
-  }
-};
-
-// The part of an operation that Gloo's thread touches.
-struct Completion {
-  std::mutex mutex;
-  std::condition_variable changed;
-  bool done = false;
-  bool failed = false;
-};
-
-class GlooWork : public Work {
- public:
-  GlooWork(std::shared_ptr<Shared> shared, Operation operation, std::function<void()> finish,
-           int patience)
-      : shared_(std::move(shared)),
-        operation_(std::move(operation)),
-        finish_(std::move(finish)),
-        patience_(patience),
-        deadline_(Clock::now() + patience * shared_->timeout) {}
-
-  void wait() override {
-    if (finished_) {
-      return;
-    }
-    wait_for_gloo();
-    const at::NoGradGuard no_grad;
-    finish_();
-    finish_ = nullptr;  // lets the staging copy go
-    finished_ = true;
-    shared_->liveness->operations().end(operation_);
-  }
-
- protected:
-  virtual void wait_for_gloo() = 0;
-
-  std::shared_ptr<Shared> shared_;
-  Operation operation_;
-  std::function<void()> finish_;
-  int patience_;  // deadlines that it may take
-  Clock::time_point deadline_;
-  bool finished_ = false;
-};
-
-class CollectiveWork : public GlooWork {
- public:
-  CollectiveWork(std::shared_ptr<Shared> shared, Operation operation, std::function<void()> finish,
-                 c10d::Work& gloo, int patience)
-      : GlooWork(std::move(shared), std::move(operation), std::move(finish), patience) {
-    gloo.getFuture()->addCallback([completion = completion_](c10::ivalue::Future& future) {
-      {
-        const std::lock_guard lock(completion->mutex);
-        completion->done = true;
-        completion->failed = future.hasError();
-      }
-      completion->changed.notify_all();
-    });
-  }
-
-  bool done() override {
-    const std::lock_guard lock(completion_->mutex);
-    return completion_->done && !completion_->failed;
-  }
-
- protected:
-  void wait_for_gloo() override {
-    std::unique_lock lock(completion_->mutex);
-    while (!completion_->done) {
-      if (const auto failure = shared_->liveness->board().get()) {
-        shared_->fail(*failure, operation_);
-      }
-      const auto now = Clock::now();
-      if (now >= deadline_) {
-        lock.unlock();
-        shared_->fail_deadline(operation_, patience_);
-      }
-      completion_->changed.wait_until(lock, std::min(deadline_, now + kLookTime));
-    }
-    if (completion_->failed) {
-      lock.unlock();
-      shared_->fail_broken(operation_);
-    }
-  }
-
- private:
-  std::shared_ptr<Completion> completion_ = std::make_shared<Completion>();
-};
-
-// Gloo's send and recv have no future; they can be aborted.
-class PointToPointWork : public GlooWork {
- public:
-  PointToPointWork(std::shared_ptr<Shared> shared, Operation operation,
-                   std::function<void()> finish, c10::intrusive_ptr<c10d::Work> gloo)
-      : GlooWork(std::move(shared), std::move(operation), std::move(finish), /*patience=*/1),
-        gloo_(std::move(gloo)) {}
-
-  bool done() override { return finished_; }
-
- protected:
-  void wait_for_gloo() override {
-    FailureBoard& board = shared_->liveness->board();
-    const int id = board.subscribe([gloo = gloo_] { gloo->abort(); });
-    bool arrived = false;
-    try {
-      const auto left = std::chrono::duration_cast<Millis>(deadline_ - Clock::now());
-      arrived = gloo_->wait(std::max(left, Millis(1)));
-    } catch (const std::exception&) {
-      arrived = false;  // a broken connection or the deadline
-    }
-    board.unsubscribe(id);
-    if (arrived) {
-      return;
-    }
-    shared_->check_alive(operation_);
-    if (Clock::now() >= deadline_) {
-      shared_->fail_deadline(operation_, patience_);
-    }
-    shared_->fail_broken(operation_);
-  }
-
- private:
-  c10::intrusive_ptr<c10d::Work> gloo_;
-};
 
 c10d::ReduceOp gloo_op(ReduceOp op) {
   switch (op) {
@@ -234,7 +75,9 @@ class GlooGroup : public Group {
  public:
   GlooGroup(const GlooGroupOptions& options, std::shared_ptr<GlooTransport> transport,
             std::shared_ptr<Liveness> liveness)
-      : name_(options.name), shared_(std::make_shared<Shared>()), transport_(std::move(transport)) {
+      : name_(options.name),
+        shared_(std::make_shared<GlooShared>()),
+        transport_(std::move(transport)) {
     shared_->liveness = std::move(liveness);
     shared_->ranks = options.ranks;
     shared_->timeout = to_ms(options.timeout_s);
@@ -355,7 +198,7 @@ class GlooGroup : public Group {
     at::Tensor staged = stage(buffer);
     std::vector<at::Tensor> tensors{bytes_of(staged)};
     auto gloo = launch(operation, [&] { return gloo_->send(tensors, peer, 0); });
-    return std::make_shared<PointToPointWork>(
+    return point_to_point_work(
         shared_, operation, [staged] {}, std::move(gloo));
   }
 
@@ -368,7 +211,7 @@ class GlooGroup : public Group {
     at::Tensor staged = stage_empty(buffer);
     std::vector<at::Tensor> tensors{bytes_of(staged)};
     auto gloo = launch(operation, [&] { return gloo_->recv(tensors, peer, 0); });
-    return std::make_shared<PointToPointWork>(
+    return point_to_point_work(
         shared_, operation, [=] { buffer.copy_(staged); }, std::move(gloo));
   }
 
@@ -414,7 +257,7 @@ class GlooGroup : public Group {
   WorkPtr start(const Operation& operation, const Call& call, std::function<void()> finish,
                 int patience = 1) {
     auto gloo = launch(operation, call);
-    return std::make_shared<CollectiveWork>(shared_, operation, std::move(finish), *gloo, patience);
+    return collective_work(shared_, operation, std::move(finish), *gloo, patience);
   }
 
   void meet(std::string_view tag, int patience) {
@@ -444,7 +287,7 @@ class GlooGroup : public Group {
   }
 
   std::string name_;
-  std::shared_ptr<Shared> shared_;
+  std::shared_ptr<GlooShared> shared_;
   std::shared_ptr<GlooTransport> transport_;
   c10::intrusive_ptr<ProcessGroupGloo> gloo_;
   int rank_ = 0;

@@ -1,6 +1,6 @@
 #include "trireme/data/packed_batch.h"
 
-#include <torch/torch.h>
+#include <ATen/ATen.h>
 
 #include <algorithm>
 
@@ -33,9 +33,9 @@ PackedBatch pack(std::span<const PackSample> samples, const PackOptions& options
   batch.seq = kernels::SeqInfo::self(lengths);
 
   const int64_t T = wanted_rows(batch.seq.real_tokens(), options);
-  batch.tokens = torch::zeros({T}, torch::kInt64);
-  batch.positions = torch::zeros({T}, torch::kInt64);
-  if (options.token_types) batch.token_types = torch::zeros({T}, torch::kInt64);
+  batch.tokens = at::zeros({T}, at::kLong);
+  batch.positions = at::zeros({T}, at::kLong);
+  if (options.token_types) batch.token_types = at::zeros({T}, at::kLong);
   auto* tokens = batch.tokens.mutable_data_ptr<int64_t>();
   auto* positions = batch.positions.mutable_data_ptr<int64_t>();
   auto* types = options.token_types ? batch.token_types.mutable_data_ptr<int64_t>() : nullptr;
@@ -55,12 +55,12 @@ kernels::DropoutKey PackedBatch::dropout_key(uint64_t seed, uint64_t step) const
   kernels::DropoutKey key;
   key.seed = seed;
   key.step = step;
-  key.row_sample = torch::zeros({rows()}, torch::kInt32);
+  key.row_sample = at::zeros({rows()}, at::kInt);
   auto* samples = key.row_sample.mutable_data_ptr<int32_t>();
   for (size_t b = 0; b < sample.size(); ++b) {
     std::fill(samples + seq.cu_q_host[b], samples + seq.cu_q_host[b + 1], sample[b]);
   }
-  key.row_position = positions.to(torch::kInt32);
+  key.row_position = positions.to(at::kInt);
   return key;
 }
 
@@ -69,7 +69,7 @@ at::Tensor pack_rows(const PackedBatch& batch, std::span<const std::vector<int64
   if (static_cast<int64_t>(values.size()) != batch.sequences()) {
     throw input_error("labels of ", values.size(), " sequences for a batch of ", batch.sequences());
   }
-  at::Tensor out = torch::full({batch.rows()}, fill, torch::kInt64);
+  at::Tensor out = at::full({batch.rows()}, fill, at::kLong);
   auto* rows = out.mutable_data_ptr<int64_t>();
   for (size_t b = 0; b < values.size(); ++b) {
     const int64_t begin = batch.seq.cu_q_host[b];

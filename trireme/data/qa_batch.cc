@@ -1,6 +1,6 @@
 #include "trireme/data/qa_batch.h"
 
-#include <torch/torch.h>
+#include <ATen/ATen.h>
 
 #include <vector>
 
@@ -17,8 +17,8 @@ PackedBatch pack_qa(std::span<const QaBatchItem> items, int64_t rows) {
     ends.push_back(item.window->end);
   }
   PackedBatch batch = pack(samples, {.rows = rows});
-  batch.labels[kQaStart] = torch::tensor(starts, torch::kInt64);
-  batch.labels[kQaEnd] = torch::tensor(ends, torch::kInt64);
+  batch.labels[kQaStart] = at::tensor(starts, at::kLong);
+  batch.labels[kQaEnd] = at::tensor(ends, at::kLong);
   return batch;
 }
 

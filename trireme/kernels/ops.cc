@@ -1,7 +1,7 @@
 #include "trireme/kernels/ops.h"
 
+#include <ATen/ATen.h>
 #include <ATen/Parallel.h>
-#include <torch/torch.h>
 
 #include <algorithm>
 

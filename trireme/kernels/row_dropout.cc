@@ -1,6 +1,6 @@
 #include "trireme/kernels/row_dropout.h"
 
-#include <torch/torch.h>
+#include <ATen/ATen.h>
 
 #include <cmath>
 

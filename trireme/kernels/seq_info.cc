@@ -1,6 +1,6 @@
 #include "trireme/kernels/seq_info.h"
 
-#include <torch/torch.h>
+#include <ATen/ATen.h>
 
 #include <algorithm>
 
@@ -22,9 +22,9 @@ SeqInfo SeqInfo::self(std::span<const int32_t> lengths) {
   seq.cu_k_host = seq.cu_q_host;
   seq.q_start_host.assign(lengths.size(), 0);
   seq.max_k = seq.max_q;
-  seq.cu_q = torch::tensor(seq.cu_q_host, torch::kInt32);
+  seq.cu_q = at::tensor(seq.cu_q_host, at::kInt);
   seq.cu_k = seq.cu_q;
-  seq.q_start = torch::zeros({static_cast<int64_t>(lengths.size())}, torch::kInt32);
+  seq.q_start = at::zeros({static_cast<int64_t>(lengths.size())}, at::kInt);
   return seq;
 }
 

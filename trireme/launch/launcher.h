@@ -3,21 +3,18 @@
 //
 //   return launch::launch({.ranks = 4, .command = {"train", "run.toml"}});
 //
-// - The ranks are direct children in the launcher's own process group (Ctrl-C on a terminal reaches
-// all of them), with
-//   torchrun's environment, OMP_NUM_THREADS, and the job's store served from here. They die with
-//   the launcher.
+// - The ranks are direct children in the launcher's own process group (Ctrl-C on a terminal
+//   reaches all of them), with torchrun's environment, OMP_NUM_THREADS, and the job's store served
+//   from here. They die with the launcher.
 // - Rank 0 has the launcher's stdin, stdout and stderr; lines of the others are passed on behind
-// "[rank k] ".
+//   "[rank k] ".
 // - A rank that fails (an exit code other than 0 and 3, or a signal) ends the job: it is named at
-// once, the others have
-//   settle_s to say what they were doing and end by themselves, then get SIGTERM, and SIGKILL
-//   kill_after_s later.
+//   once, the others have settle_s to say what they were doing and end by themselves, then get
+//   SIGTERM, and SIGKILL kill_after_s later.
 // - SIGINT, SIGTERM and SIGHUP are passed on; the ranks save and exit 3, and so does the launcher.
-// They have
-//   save_within_s; a second signal ends them at once, unless it comes within 2 s of the first: that
-//   is one stop, told to the process group and to the launcher. What is ignored from the start
-//   stays so (nohup).
+//   They have save_within_s; a second signal ends them at once, unless it comes within 2 s of the
+//   first: that is one stop, told to the process group and to the launcher. What is ignored from
+//   the start stays so (nohup).
 #pragma once
 
 #include <string>

@@ -1,6 +1,6 @@
 #include "trireme/models/bert.h"
 
-#include <torch/torch.h>
+#include <ATen/ATen.h>
 
 #include "trireme/nn/tape.h"
 
@@ -42,7 +42,7 @@ std::vector<nn::Part> qkv_parts(const BertConfig& config, int layer) {
 // First row of each sequence: int64 [B].
 at::Tensor first_rows(const kernels::SeqInfo& seq) {
   const std::vector<int64_t> rows(seq.cu_q_host.begin(), seq.cu_q_host.end() - 1);
-  return torch::tensor(rows, torch::kLong);
+  return at::tensor(rows, at::kLong);
 }
 
 template <class Head>

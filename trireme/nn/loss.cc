@@ -1,6 +1,7 @@
 #include "trireme/nn/loss.h"
 
-#include <torch/torch.h>
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include <algorithm>
 #include <cmath>
@@ -14,7 +15,7 @@ namespace {
 
 // A scalar loss whose gradient by `input` is already known (for an upstream gradient of 1).
 at::Tensor known_loss(double loss, const at::Tensor& input, at::Tensor gradient, const char* name) {
-  return record(torch::tensor(loss, torch::kFloat), {input}, name,
+  return record(at::tensor(loss, at::kFloat), {input}, name,
                 [gradient = std::move(gradient)](
                     const std::vector<at::Tensor>& dy) -> std::vector<at::Tensor> {
                   const double upstream = dy[0].item<double>();

@@ -1,8 +1,9 @@
 #include "trireme/nn/tape.h"
 
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 #include <torch/csrc/autograd/function.h>
 #include <torch/csrc/autograd/functions/utils.h>
-#include <torch/torch.h>
 
 #include <algorithm>
 

@@ -1,6 +1,6 @@
 #include "trireme/nn/unit.h"
 
-#include <torch/torch.h>
+#include <ATen/ATen.h>
 
 #include "trireme/nn/tape.h"
 

@@ -1,7 +1,8 @@
 #include "trireme/parallel/sparse_rows.h"
 
+#include <ATen/ATen.h>
 #include <ATen/Parallel.h>
-#include <torch/torch.h>
+#include <ATen/core/grad_mode.h>
 
 namespace trireme::parallel {
 namespace {

@@ -1,6 +1,7 @@
 #include "trireme/tasks/qa_model.h"
 
-#include <torch/torch.h>
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include <algorithm>
 

@@ -1,6 +1,6 @@
 #include "trireme/train/step_runner.h"
 
-#include <torch/torch.h>
+#include <ATen/ATen.h>
 
 #include <algorithm>
 #include <cmath>

@@ -1,0 +1,180 @@
+#include "trireme/comm/gloo_work.h"
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+
+#include <condition_variable>
+#include <mutex>
+
+#include "trireme/base/error.h"
+
+namespace trireme::comm {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using Millis = std::chrono::milliseconds;
+
+// How long a waiting operation goes without looking at the failure board.
+constexpr Millis kLookTime{20};
+
+// The part of an operation that Gloo's thread touches.
+struct Completion {
+  std::mutex mutex;
+  std::condition_variable changed;
+  bool done = false;
+  bool failed = false;
+};
+
+class GlooWork : public Work {
+ public:
+  GlooWork(std::shared_ptr<GlooShared> shared, Operation operation, std::function<void()> finish,
+           int patience)
+      : shared_(std::move(shared)),
+        operation_(std::move(operation)),
+        finish_(std::move(finish)),
+        patience_(patience),
+        deadline_(Clock::now() + patience * shared_->timeout) {}
+
+  void wait() override {
+    if (finished_) {
+      return;
+    }
+    wait_for_gloo();
+    const at::NoGradGuard no_grad;
+    finish_();
+    finish_ = nullptr;  // lets the staging copy go
+    finished_ = true;
+    shared_->liveness->operations().end(operation_);
+  }
+
+ protected:
+  virtual void wait_for_gloo() = 0;
+
+  std::shared_ptr<GlooShared> shared_;
+  Operation operation_;
+  std::function<void()> finish_;
+  int patience_;  // deadlines that it may take
+  Clock::time_point deadline_;
+  bool finished_ = false;
+};
+
+class CollectiveWork : public GlooWork {
+ public:
+  CollectiveWork(std::shared_ptr<GlooShared> shared, Operation operation,
+                 std::function<void()> finish, c10d::Work& gloo, int patience)
+      : GlooWork(std::move(shared), std::move(operation), std::move(finish), patience) {
+    gloo.getFuture()->addCallback([completion = completion_](c10::ivalue::Future& future) {
+      {
+        const std::lock_guard lock(completion->mutex);
+        completion->done = true;
+        completion->failed = future.hasError();
+      }
+      completion->changed.notify_all();
+    });
+  }
+
+  bool done() override {
+    const std::lock_guard lock(completion_->mutex);
+    return completion_->done && !completion_->failed;
+  }
+
+ protected:
+  void wait_for_gloo() override {
+    std::unique_lock lock(completion_->mutex);
+    while (!completion_->done) {
+      if (const auto failure = shared_->liveness->board().get()) {
+        shared_->fail(*failure, operation_);
+      }
+      const auto now = Clock::now();
+      if (now >= deadline_) {
+        lock.unlock();
+        shared_->fail_deadline(operation_, patience_);
+      }
+      completion_->changed.wait_until(lock, std::min(deadline_, now + kLookTime));
+    }
+    if (completion_->failed) {
+      lock.unlock();
+      shared_->fail_broken(operation_);
+    }
+  }
+
+ private:
+  std::shared_ptr<Completion> completion_ = std::make_shared<Completion>();
+};
+
+// Gloo's send and recv have no future; they can be aborted.
+class PointToPointWork : public GlooWork {
+ public:
+  PointToPointWork(std::shared_ptr<GlooShared> shared, Operation operation,
+                   std::function<void()> finish, c10::intrusive_ptr<c10d::Work> gloo)
+      : GlooWork(std::move(shared), std::move(operation), std::move(finish), /*patience=*/1),
+        gloo_(std::move(gloo)) {}
+
+  bool done() override { return finished_; }
+
+ protected:
+  void wait_for_gloo() override {
+    FailureBoard& board = shared_->liveness->board();
+    const int id = board.subscribe([gloo = gloo_] { gloo->abort(); });
+    bool arrived = false;
+    try {
+      const auto left = std::chrono::duration_cast<Millis>(deadline_ - Clock::now());
+      arrived = gloo_->wait(std::max(left, Millis(1)));
+    } catch (const std::exception&) {
+      arrived = false;  // a broken connection or the deadline
+    }
+    board.unsubscribe(id);
+    if (arrived) {
+      return;
+    }
+    shared_->check_alive(operation_);
+    if (Clock::now() >= deadline_) {
+      shared_->fail_deadline(operation_, patience_);
+    }
+    shared_->fail_broken(operation_);
+  }
+
+ private:
+  c10::intrusive_ptr<c10d::Work> gloo_;
+};
+
+}  // namespace
+
+void GlooShared::fail(const Failure& failure, const Operation& operation) {
+  broken = true;
+  throw run_error(describe(failure, liveness->peers(), liveness->rank(), &operation));
+}
+
+void GlooShared::fail_deadline(const Operation& operation, int patience) {
+  Failure failure = liveness->find_out(operation, ranks);
+  failure.reason += cat("; deadline of ", static_cast<double>((patience * timeout).count()) / 1000,
+                        " s (", patience == 1 ? "" : cat(patience, " times "), "comm.timeout_s)");
+  fail(failure, operation);
+}
+
+void GlooShared::fail_broken(const Operation& operation) {
+  if (const auto failure = liveness->board().wait_for(kNewsTime)) {
+    fail(*failure, operation);
+  }
+  fail(liveness->find_out(operation, ranks), operation);
+}
+
+void GlooShared::check_alive(const Operation& operation) {
+  if (const auto failure = liveness->board().get()) {
+    fail(*failure, operation);
+  }
+}
+
+WorkPtr collective_work(std::shared_ptr<GlooShared> shared, Operation operation,
+                        std::function<void()> finish, c10d::Work& gloo, int patience) {
+  return std::make_shared<CollectiveWork>(std::move(shared), std::move(operation),
+                                          std::move(finish), gloo, patience);
+}
+
+WorkPtr point_to_point_work(std::shared_ptr<GlooShared> shared, Operation operation,
+                            std::function<void()> finish, c10::intrusive_ptr<c10d::Work> gloo) {
+  return std::make_shared<PointToPointWork>(std::move(shared), std::move(operation),
+                                            std::move(finish), std::move(gloo));
+}
+
+}  // namespace trireme::comm
