@@ -48,7 +48,7 @@ bench: program ## training speed beside Hugging Face's (benchmarks/README.md)
 
 FUZZ_SECONDS ?= 60
 fuzz: setup ## every fuzz target for FUZZ_SECONDS (default 60)
-	@$(call COMPILE,fuzz)
+	@$(call COMPILE,fuzz,fuzzers)
 	@tools/run_fuzz.sh build/fuzz $(FUZZ_SECONDS)
 
 asan: setup ## the tests without LibTorch under the address and undefined-behaviour sanitizers

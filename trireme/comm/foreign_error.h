@@ -25,20 +25,20 @@ inline std::string first_line(std::string_view text) {
 class QuietC10d {
  public:
   QuietC10d() {
-    const std::lock_guard lock(mutex_);
-    if (living_++ == 0) before_ = std::exchange(FLAGS_caffe2_log_level, c10::GLOG_FATAL);
+    const std::lock_guard lock(mutex);
+    if (living++ == 0) before = std::exchange(FLAGS_caffe2_log_level, c10::GLOG_FATAL);
   }
   ~QuietC10d() {
-    const std::lock_guard lock(mutex_);
-    if (--living_ == 0) FLAGS_caffe2_log_level = before_;
+    const std::lock_guard lock(mutex);
+    if (--living == 0) FLAGS_caffe2_log_level = before;
   }
   QuietC10d(const QuietC10d&) = delete;
   QuietC10d& operator=(const QuietC10d&) = delete;
 
  private:
-  static inline std::mutex mutex_;
-  static inline int living_ = 0;
-  static inline int before_ = 0;
+  static inline std::mutex mutex;
+  static inline int living = 0;
+  static inline int before = 0;
 };
 
 }  // namespace trireme::comm
