@@ -30,21 +30,35 @@ class OpsTest : public ::testing::TestWithParam<at::ScalarType> {
 };
 
 TEST_P(OpsTest, BiasGelu) {
-  for (const int64_t n : {37, 64}) {
-    const at::Tensor h = random({50, n}) * 3, bias = random({n}), dy = random({50, n});
-    const at::Tensor rh = leaf(h), rb = leaf(bias);
-    const at::Tensor expected = at::gelu(rh + rb);
-    expected.backward(dy.to(at::kDouble));
-    EXPECT_LT(relative_error(bias_gelu(h, bias), expected.detach()), bound());
-    at::Tensor bias_grad = at::full({n}, 2.0);
-    EXPECT_LT(relative_error(bias_gelu_backward(dy, h, bias, bias_grad), rh.grad()), bound());
-    EXPECT_LT(relative_error(bias_grad - 2.0, rb.grad()), bound());
+  for (const Gelu form : {Gelu::kErf, Gelu::kTanh}) {
+    for (const int64_t n : {37, 64}) {
+      const at::Tensor h = random({50, n}) * 3, bias = random({n}), dy = random({50, n});
+      const at::Tensor rh = leaf(h), rb = leaf(bias);
+      const at::Tensor expected = at::gelu(rh + rb, form == Gelu::kErf ? "none" : "tanh");
+      expected.backward(dy.to(at::kDouble));
+      EXPECT_LT(relative_error(bias_gelu(form, h, bias), expected.detach()), bound());
+      at::Tensor bias_grad = at::full({n}, 2.0);
+      EXPECT_LT(relative_error(bias_gelu_backward(form, dy, h, bias, bias_grad), rh.grad()),
+                bound());
+      EXPECT_LT(relative_error(bias_grad - 2.0, rb.grad()), bound());
+    }
+  }
+}
+
+// Far from zero gelu is x or nothing, and so are its gradients.
+TEST_P(OpsTest, GeluOfLargeInputs) {
+  const at::Tensor h =
+      at::tensor({-1e4f, -90.0f, -20.0f, 20.0f, 90.0f, 1e4f}).view({1, 6}).to(dtype());
+  const at::Tensor zero = at::zeros({6}, dtype()), one = at::ones({1, 6}, dtype());
+  for (const Gelu form : {Gelu::kErf, Gelu::kTanh}) {
+    EXPECT_TRUE(at::equal(bias_gelu(form, h, zero), h.clamp_min(0)));
+    EXPECT_TRUE(at::equal(bias_gelu_backward(form, one, h, zero, {}), (h > 0).to(dtype())));
   }
 }
 
 TEST_P(OpsTest, DropoutAddNorm) {
   for (const double p : {0.0, 0.2}) {
-    for (const bool whole : {false, true}) {  // with and without bias and residual
+    for (const bool whole : {false, true}) {  // with bias, residual and a second use of the sum
       const int64_t T = 40, n = 41;
       NormInput input{random({T, n}),
                       whole ? random({n}) : at::Tensor(),
@@ -61,13 +75,16 @@ TEST_P(OpsTest, DropoutAddNorm) {
       s = s * reference::keep_mask(input.dropout, input.key, T, n);
       if (whole) s = s + (r_residual = leaf(input.residual_tn));
       const at::Tensor expected = at::layer_norm(s, {n}, rg, rb, 1e-5);
+      const at::Tensor d_sum = whole ? random({T, n}) : at::Tensor();
+      if (whole) (s * d_sum.to(at::kDouble)).sum().backward({}, /*retain_graph=*/true);
       expected.backward(dz.to(at::kDouble));
 
       const NormResult result = dropout_add_norm(input);
       at::Tensor bias_grad = whole ? at::zeros({n}) : at::Tensor(), gamma_grad = at::zeros({n}),
                  beta_grad = at::zeros({n});
       const NormGrads grads =
-          dropout_add_norm_backward(dz, input, result, bias_grad, gamma_grad, beta_grad);
+          dropout_add_norm_backward(dz, d_sum, input, result, bias_grad, gamma_grad, beta_grad);
+      EXPECT_LT(relative_error(result.sum_tn, s.detach()), bound());
       EXPECT_LT(relative_error(result.out_tn, expected.detach()), bound());
       EXPECT_LT(relative_error(grads.dy_tn, ry.grad()), 2 * bound());
       EXPECT_LT(relative_error(gamma_grad, rg.grad()), bound());
@@ -77,6 +94,17 @@ TEST_P(OpsTest, DropoutAddNorm) {
         EXPECT_LT(relative_error(bias_grad, r_bias.grad()), 2 * bound());
       }
     }
+  }
+}
+
+TEST_P(OpsTest, DropoutAdd) {
+  for (const double p : {0.0, 0.2}) {
+    const int64_t T = 40, n = 41;
+    const Dropout drop{p, 77};
+    const at::Tensor y = random({T, n}), bias = random({n}), residual = random({T, n});
+    const at::Tensor expected =
+        (y.to(at::kDouble) + bias) * reference::keep_mask(drop, key_of(T), T, n) + residual;
+    EXPECT_LT(relative_error(dropout_add(y, bias, residual, drop, key_of(T)), expected), bound());
   }
 }
 
@@ -150,7 +178,7 @@ TEST_P(OpsTest, ThreadsAgree) {
   auto bias_grad = [&](int threads) {
     at::set_num_threads(threads);
     at::Tensor grad = at::zeros({40});
-    bias_gelu_backward(dy, h, bias, grad);
+    bias_gelu_backward(Gelu::kErf, dy, h, bias, grad);
     at::set_num_threads(1);
     return grad;
   };
@@ -160,8 +188,10 @@ TEST_P(OpsTest, ThreadsAgree) {
 }
 
 TEST_P(OpsTest, RefusesWrongShapes) {
-  EXPECT_THROW(bias_gelu(random({4, 5}), random({6})), Error);
-  EXPECT_THROW(bias_gelu(at::zeros({4, 5}, at::kDouble), at::zeros({5}, at::kDouble)), Error);
+  EXPECT_THROW(bias_gelu(Gelu::kErf, random({4, 5}), random({6})), Error);
+  EXPECT_THROW(bias_gelu(Gelu::kErf, at::zeros({4, 5}, at::kDouble), at::zeros({5}, at::kDouble)),
+               Error);
+  EXPECT_THROW(dropout_add(random({4, 5}), random({5}), random({4, 6}), {}, {}), Error);
   NormInput input{random({4, 5}), {}, {}, random({5}), random({6}), 1e-5, {}, {}};
   EXPECT_THROW(dropout_add_norm(input), Error);
 }

@@ -5,63 +5,20 @@
 #include <gtest/gtest.h>
 
 #include "tests/models/golden.h"
-#include "trireme/models/weights.h"
 #include "trireme/nn/loss.h"
 
 namespace trireme::models {
 namespace {
 
-using trireme::testing::golden_folder;
+using trireme::testing::distance;
+using trireme::testing::expect_gradients;
 using trireme::testing::GoldenCase;
+using trireme::testing::real_rows;
 using trireme::testing::tensor;
-
-BertConfig config_of(const std::string& name) {
-  const std::string path = golden_folder(name) + "/config.json";
-  return BertConfig::from_json(read_json_file(path), path);
-}
 
 template <class Model>
 std::unique_ptr<Model> load(const std::string& name, at::ScalarType dtype = at::kFloat) {
-  auto model = std::make_unique<Model>(config_of(name));
-  nn::allocate_values(model->units(), dtype);
-  nn::allocate_grads(model->units());
-  load_complete(io::SafetensorsFile(golden_folder(name) + "/model.safetensors"), model->units());
-  return model;
-}
-
-double distance(const at::Tensor& a, const at::Tensor& b) {
-  return (a.to(at::kDouble) - b.to(at::kDouble)).norm().item<double>();
-}
-
-// Contract 1: ||g - g'|| <= relative ||g'|| + 1e-2 relative ||all gradients||, for each tensor of
-// the fixture.
-void expect_gradients(const std::vector<nn::UnitParams>& units, const GoldenCase& golden,
-                      double relative) {
-  double all = 0.0;
-  size_t named = 0;
-  for (const io::TensorInfo& info : golden.expected.tensors()) {
-    if (!info.name.starts_with("grad.")) continue;
-    ++named;
-    all += std::pow(tensor(golden.expected, info.name).norm().item<double>(), 2);
-  }
-  all = std::sqrt(all);
-  size_t compared = 0;
-  for (const nn::UnitParams& unit : units) {
-    for (const nn::Param* param : unit.params) {
-      for (const nn::PartView& part : nn::part_views(*param, param->main_grad)) {
-        const at::Tensor expected = tensor(golden.expected, "grad." + part.part->name);
-        EXPECT_LE(distance(part.view, expected),
-                  relative * expected.norm().item<double>() + relative * 1e-2 * all)
-            << part.part->name;
-        ++compared;
-      }
-    }
-  }
-  EXPECT_EQ(compared, named);
-}
-
-at::Tensor real_rows(const at::Tensor& x, const GoldenCase& golden) {
-  return x.detach().narrow(0, 0, golden.seq.real_tokens()).to(at::kFloat);
+  return trireme::testing::load_golden<Model, BertConfig>(name, dtype);
 }
 
 class BertQaTest : public ::testing::TestWithParam<const char*> {};
@@ -98,23 +55,15 @@ TEST_P(BertQaTest, Bf16StaysClose) {
   };
   const double expected = run(*exact);
   EXPECT_NEAR(run(*bf16), expected, 2e-2 * expected);
-  const auto exact_units = exact->units(), bf16_units = bf16->units();
-  double squares = 0.0, differences = 0.0;
-  for (size_t u = 0; u < exact_units.size(); ++u) {
-    for (size_t p = 0; p < exact_units[u].params.size(); ++p) {
-      const at::Tensor& g = exact_units[u].params[p]->main_grad;
-      squares += std::pow(g.norm().item<double>(), 2);
-      differences += std::pow(distance(bf16_units[u].params[p]->main_grad, g), 2);
-    }
-  }
-  EXPECT_LT(std::sqrt(differences / squares), 0.03);
+  EXPECT_LT(trireme::testing::gradient_error(bf16->units(), exact->units()), 0.03);
 }
 
-INSTANTIATE_TEST_SUITE_P(Cases, BertQaTest, ::testing::Values("qa", "qa-one-head", "qa-odd-heads"));
+INSTANTIATE_TEST_SUITE_P(Cases, BertQaTest,
+                         ::testing::Values("bert/qa", "bert/qa-one-head", "bert/qa-odd-heads"));
 
 TEST(BertClassify, EqualsHuggingFace) {
-  GoldenCase golden("classify");
-  auto model = load<BertForSequenceClassification>("classify");
+  GoldenCase golden("bert/classify");
+  auto model = load<BertForSequenceClassification>("bert/classify");
   const at::Tensor logits = model->forward(golden.context);
   const at::Tensor expected = tensor(golden.expected, "logits");
   EXPECT_LE(distance(logits.detach(), expected), 1e-5 * expected.norm().item<double>());
@@ -148,12 +97,12 @@ TEST_P(BertPreTrainingTest, EqualsHuggingFace) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Cases, BertPreTrainingTest,
-                         ::testing::Values("pretrain-tied", "pretrain-untied"));
+                         ::testing::Values("bert/pretrain-tied", "bert/pretrain-untied"));
 
 // Dropout: the same step redraws the same masks, another step others, and evaluation none.
 TEST(BertDropout, IsByCounter) {
-  GoldenCase golden("qa");
-  auto model = load<BertForQuestionAnswering>("qa");
+  GoldenCase golden("bert/qa");
+  auto model = load<BertForQuestionAnswering>("bert/qa");
   const at::Tensor plain = model->forward(golden.context).detach();
   golden.context.training = true;
   const at::Tensor first = model->forward(golden.context).detach();
@@ -174,8 +123,8 @@ TEST(BertUnits, HooksAndReadiness) {
     void after_backward(const nn::UnitId& id) override { events.push_back("b" + id.name); }
     void param_ready(nn::Param& param) override { ready.push_back(param.spec.name); }
   } log;
-  GoldenCase golden("pretrain-tied");
-  auto model = load<BertForPreTraining>("pretrain-tied");
+  GoldenCase golden("bert/pretrain-tied");
+  auto model = load<BertForPreTraining>("bert/pretrain-tied");
   size_t params = 0;
   for (const nn::UnitParams& unit : model->units()) {
     for (nn::Param* param : unit.params) {

@@ -1,21 +1,28 @@
-// The golden cases of tests/golden/make_bert.py, packed: padded rows of the fixture become rows end
-// to end.
+// The golden cases of tests/golden/make_bert.py and make_gpt2.py, packed: padded rows of the
+// fixture become rows end to end.
 #pragma once
 
 #include <ATen/ATen.h>
+#include <gtest/gtest.h>
 
+#include <cmath>
 #include <cstring>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "trireme/base/json.h"
 #include "trireme/io/safetensors.h"
 #include "trireme/kernels/seq_info.h"
+#include "trireme/models/weights.h"
 #include "trireme/nn/context.h"
+#include "trireme/nn/param.h"
 
 namespace trireme::testing {
 
+// Of a case, "bert/qa".
 inline std::string golden_folder(const std::string& name) {
-  return std::string(TRIREME_SOURCE_DIR) + "/tests/golden/bert/" + name;
+  return std::string(TRIREME_SOURCE_DIR) + "/tests/golden/" + name;
 }
 
 inline at::Tensor tensor(const io::TensorSource& file, const std::string& name) {
@@ -36,7 +43,8 @@ struct GoldenCase {
     auto padded = [&](const at::Tensor& x) { return at::constant_pad_nd(x, {0, padding}, 0); };
     context.seq = &seq;
     context.tokens = padded(packed("input_ids"));
-    context.token_types = padded(packed("token_type_ids"));
+    if (expected.find("token_type_ids") != nullptr)
+      context.token_types = padded(packed("token_type_ids"));
     std::vector<at::Tensor> positions, samples;
     for (size_t b = 0; b < lengths.size(); ++b) {
       positions.push_back(at::arange(lengths[b], at::kLong));
@@ -59,5 +67,66 @@ struct GoldenCase {
   kernels::SeqInfo seq;
   nn::Context context;
 };
+
+// The case's model with its weights, and room for gradients.
+template <class Model, class Config>
+std::unique_ptr<Model> load_golden(const std::string& name, at::ScalarType dtype = at::kFloat) {
+  const std::string config = golden_folder(name) + "/config.json";
+  auto model = std::make_unique<Model>(Config::from_json(read_json_file(config), config));
+  nn::allocate_values(model->units(), dtype);
+  nn::allocate_grads(model->units());
+  models::load_complete(io::SafetensorsFile(golden_folder(name) + "/model.safetensors"),
+                        model->units());
+  return model;
+}
+
+inline double distance(const at::Tensor& a, const at::Tensor& b) {
+  return (a.to(at::kDouble) - b.to(at::kDouble)).norm().item<double>();
+}
+
+// Contract 1: ||g - g'|| <= relative ||g'|| + 1e-2 relative ||all gradients||, for each tensor of
+// the fixture.
+inline void expect_gradients(const std::vector<nn::UnitParams>& units, const GoldenCase& golden,
+                             double relative) {
+  double all = 0.0;
+  size_t named = 0;
+  for (const io::TensorInfo& info : golden.expected.tensors()) {
+    if (!info.name.starts_with("grad.")) continue;
+    ++named;
+    all += std::pow(tensor(golden.expected, info.name).norm().item<double>(), 2);
+  }
+  all = std::sqrt(all);
+  size_t compared = 0;
+  for (const nn::UnitParams& unit : units) {
+    for (const nn::Param* param : unit.params) {
+      for (const nn::PartView& part : nn::part_views(*param, param->main_grad)) {
+        const at::Tensor expected = tensor(golden.expected, "grad." + part.part->name);
+        EXPECT_LE(distance(part.view, expected),
+                  relative * expected.norm().item<double>() + relative * 1e-2 * all)
+            << part.part->name;
+        ++compared;
+      }
+    }
+  }
+  EXPECT_EQ(compared, named);
+}
+
+// || gradients - expected || / || expected ||, over all parameters of two models alike.
+inline double gradient_error(const std::vector<nn::UnitParams>& units,
+                             const std::vector<nn::UnitParams>& expected) {
+  double squares = 0.0, differences = 0.0;
+  for (size_t u = 0; u < units.size(); ++u) {
+    for (size_t p = 0; p < units[u].params.size(); ++p) {
+      const at::Tensor& g = expected[u].params[p]->main_grad;
+      squares += std::pow(g.norm().item<double>(), 2);
+      differences += std::pow(distance(units[u].params[p]->main_grad, g), 2);
+    }
+  }
+  return std::sqrt(differences / squares);
+}
+
+inline at::Tensor real_rows(const at::Tensor& x, const GoldenCase& golden) {
+  return x.detach().narrow(0, 0, golden.seq.real_tokens()).to(at::kFloat);
+}
 
 }  // namespace trireme::testing

@@ -36,7 +36,7 @@ std::string error_of(Call call) {
 }
 
 const io::SafetensorsFile& qa_file() {
-  static const io::SafetensorsFile file(trireme::testing::golden_folder("qa") +
+  static const io::SafetensorsFile file(trireme::testing::golden_folder("bert/qa") +
                                         "/model.safetensors");
   return file;
 }

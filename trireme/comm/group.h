@@ -4,16 +4,14 @@
 //
 // Invariants
 // - Every rank of the group makes the same collective calls in the same order, with the same sizes
-// and dtypes, from
-//   one thread at a time.
+//   and dtypes, from one thread at a time.
 // - A buffer belongs to the operation from the call until wait() returns: do not read, write or
-// resize it between.
-//   Results are in place only when wait() has returned. A Work that is dropped without wait() never
-//   touches its buffer.
+//   resize it between. Results are in place only when wait() has returned. A Work that is dropped
+//   without wait() never touches its buffer.
 // - Every operation has a deadline (WorldOptions::timeout_s, from the call). When a peer dies, is
-// stuck or leaves,
-//   wait() throws run_error with its rank, host, pid and the operation, on every surviving rank;
-//   the group is of no use afterwards, and any further operation throws the same error.
+//   stuck or leaves, wait() throws run_error with its rank, host, pid and the operation, on every
+//   surviving rank; the group is of no use afterwards, and any further operation throws the same
+//   error.
 // - Results of reductions are bitwise equal on all ranks and do not depend on timing.
 #pragma once
 

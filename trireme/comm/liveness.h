@@ -1,13 +1,11 @@
 // Who is alive: a thread and a listening socket a rank, apart from the data.
 //
 // - Every rank keeps a connection to the next one (in a ring), so each is watched from both sides:
-// a process that dies
-//   closes them, within milliseconds; a host that loses power is noticed by keep-alive within about
-//   15 s. Whoever sees it tells all other ranks directly, then its own FailureBoard. A rank that
-//   leaves says goodbye first.
+//   a process that dies closes them, within milliseconds; a host that loses power is noticed by
+//   keep-alive within about 15 s. Whoever sees it tells all other ranks directly, then its own
+//   FailureBoard. A rank that leaves says goodbye first.
 // - When an operation passes its deadline, find_out() asks every peer what it is doing. The kernel
-// accepts a
-//   connection for a stopped process, but nobody answers: that is the stuck one.
+//   accepts a connection for a stopped process, but nobody answers: that is the stuck one.
 //
 // Nothing is sent while all goes well.
 #pragma once

@@ -83,28 +83,29 @@ void check_index(const at::Tensor& index, int64_t rows, const char* what) {
 
 }  // namespace
 
-at::Tensor bias_gelu(const at::Tensor& h, const at::Tensor& bias) {
+at::Tensor bias_gelu(Gelu form, const at::Tensor& h, const at::Tensor& bias) {
   const int64_t T = h.size(0), n = h.size(1);
   expect("bias_gelu input", h, {T, n}, h.scalar_type());
   expect("bias_gelu bias", bias, {n}, h.scalar_type());
   at::Tensor y = at::empty_like(h);
   const isa::ElementOps& ops = element_ops(h);
   for_rows(T, n, [&](int64_t begin, int64_t end) {
-    ops.bias_gelu(h.const_data_ptr(), bias.const_data_ptr(), y.data_ptr(), n, begin, end);
+    ops.bias_gelu(form == Gelu::kTanh, h.const_data_ptr(), bias.const_data_ptr(), y.data_ptr(), n,
+                  begin, end);
   });
   return y;
 }
 
-at::Tensor bias_gelu_backward(const at::Tensor& dy, const at::Tensor& h, const at::Tensor& bias,
-                              at::Tensor bias_grad) {
+at::Tensor bias_gelu_backward(Gelu form, const at::Tensor& dy, const at::Tensor& h,
+                              const at::Tensor& bias, at::Tensor bias_grad) {
   const int64_t T = h.size(0), n = h.size(1);
   expect("bias_gelu gradient", dy, {T, n}, h.scalar_type());
   at::Tensor dh = at::empty_like(h);
   const isa::ElementOps& ops = element_ops(h);
   for_rows_with_sums(
       T, n, {bias_grad}, [&](const std::vector<float*>& sums, int64_t begin, int64_t end) {
-        ops.bias_gelu_backward(dy.const_data_ptr(), h.const_data_ptr(), bias.const_data_ptr(),
-                               dh.data_ptr(), sums[0], n, begin, end);
+        ops.bias_gelu_backward(form == Gelu::kTanh, dy.const_data_ptr(), h.const_data_ptr(),
+                               bias.const_data_ptr(), dh.data_ptr(), sums[0], n, begin, end);
       });
   return dh;
 }
@@ -120,25 +121,29 @@ NormResult dropout_add_norm(const NormInput& input) {
   if (input.bias_n.defined()) expect("linear bias", input.bias_n, {n}, y.scalar_type());
   const isa::RowDropout drop = row_dropout(input.dropout, input.key);
   const at::TensorOptions fp32 = y.options().dtype(at::kFloat);
-  NormResult result{at::empty_like(y), at::empty_like(y), at::empty({T}, fp32),
+  const bool adds = input.bias_n.defined() || input.residual_tn.defined() || drop.threshold != 0;
+  NormResult result{at::empty_like(y), adds ? at::empty_like(y) : y, at::empty({T}, fp32),
                     at::empty({T}, fp32)};
   const isa::ElementOps& ops = element_ops(y);
   for_rows(T, n, [&](int64_t begin, int64_t end) {
-    ops.dropout_add_norm(
-        y.const_data_ptr(), data_or_null(input.bias_n), data_or_null(input.residual_tn),
-        input.gamma_n.const_data_ptr(), input.beta_n.const_data_ptr(),
-        static_cast<float>(input.epsilon), drop, result.sum_tn.data_ptr(), result.out_tn.data_ptr(),
-        result.mean_t.data_ptr<float>(), result.rstd_t.data_ptr<float>(), n, begin, end);
+    ops.dropout_add_norm(y.const_data_ptr(), data_or_null(input.bias_n),
+                         data_or_null(input.residual_tn), input.gamma_n.const_data_ptr(),
+                         input.beta_n.const_data_ptr(), static_cast<float>(input.epsilon), drop,
+                         adds ? result.sum_tn.data_ptr() : nullptr, result.out_tn.data_ptr(),
+                         result.mean_t.data_ptr<float>(), result.rstd_t.data_ptr<float>(), n, begin,
+                         end);
   });
   return result;
 }
 
-NormGrads dropout_add_norm_backward(const at::Tensor& dz, const NormInput& input,
-                                    const NormResult& forward, at::Tensor bias_grad,
-                                    at::Tensor gamma_grad, at::Tensor beta_grad) {
+NormGrads dropout_add_norm_backward(const at::Tensor& dz, const at::Tensor& d_sum,
+                                    const NormInput& input, const NormResult& forward,
+                                    at::Tensor bias_grad, at::Tensor gamma_grad,
+                                    at::Tensor beta_grad) {
   const at::Tensor& s = forward.sum_tn;
   const int64_t T = s.size(0), n = s.size(1);
   expect("norm gradient", dz, {T, n}, s.scalar_type());
+  if (d_sum.defined()) expect("sum's gradient", d_sum, {T, n}, s.scalar_type());
   const isa::RowDropout drop = row_dropout(input.dropout, input.key);
   NormGrads grads;
   grads.d_residual_tn = at::empty_like(s);
@@ -148,13 +153,29 @@ NormGrads dropout_add_norm_backward(const at::Tensor& dz, const NormInput& input
   for_rows_with_sums(T, n, {bias_grad, gamma_grad, beta_grad},
                      [&](const std::vector<float*>& sums, int64_t begin, int64_t end) {
                        ops.dropout_add_norm_backward(
-                           dz.const_data_ptr(), s.const_data_ptr(), input.gamma_n.const_data_ptr(),
-                           forward.mean_t.const_data_ptr<float>(),
+                           dz.const_data_ptr(), data_or_null(d_sum), s.const_data_ptr(),
+                           input.gamma_n.const_data_ptr(), forward.mean_t.const_data_ptr<float>(),
                            forward.rstd_t.const_data_ptr<float>(), drop,
                            grads.d_residual_tn.data_ptr(), grads.dy_tn.data_ptr(),
                            with_bias ? sums[0] : nullptr, sums[1], sums[2], n, begin, end);
                      });
   return grads;
+}
+
+at::Tensor dropout_add(const at::Tensor& y, const at::Tensor& bias, const at::Tensor& residual,
+                       const Dropout& dropout, const DropoutKey& key) {
+  const int64_t T = y.size(0), n = y.size(1);
+  expect("dropout_add input", y, {T, n}, y.scalar_type());
+  expect("dropout_add bias", bias, {n}, y.scalar_type());
+  expect("dropout_add residual", residual, {T, n}, y.scalar_type());
+  const isa::RowDropout drop = row_dropout(dropout, key);
+  at::Tensor s = at::empty_like(y);
+  const isa::ElementOps& ops = element_ops(y);
+  for_rows(T, n, [&](int64_t begin, int64_t end) {
+    ops.dropout_add(y.const_data_ptr(), bias.const_data_ptr(), residual.const_data_ptr(), drop,
+                    s.data_ptr(), n, begin, end);
+  });
+  return s;
 }
 
 at::Tensor dropout(const at::Tensor& x, const Dropout& dropout, const DropoutKey& key) {

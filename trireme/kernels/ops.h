@@ -10,10 +10,14 @@
 
 namespace trireme::kernels {
 
-// gelu(h + bias), the erf form.
-at::Tensor bias_gelu(const at::Tensor& h_tn, const at::Tensor& bias_n);
+// Gaussian error linear unit (Hendrycks and Gimpel, 2016): x Phi(x), or its tanh approximation
+// (Hugging Face's gelu_new, which GPT-2 was trained with).
+enum class Gelu { kErf, kTanh };
+
+// gelu(h + bias).
+at::Tensor bias_gelu(Gelu form, const at::Tensor& h_tn, const at::Tensor& bias_n);
 // Returns dh; bias_grad += column sums of dh.
-at::Tensor bias_gelu_backward(const at::Tensor& dy_tn, const at::Tensor& h_tn,
+at::Tensor bias_gelu_backward(Gelu form, const at::Tensor& dy_tn, const at::Tensor& h_tn,
                               const at::Tensor& bias_n, at::Tensor bias_grad_n);
 
 // layer_norm(dropout(y + bias) + residual) * gamma + beta; bias and residual may be undefined.
@@ -26,7 +30,7 @@ struct NormInput {
 };
 struct NormResult {
   at::Tensor out_tn;
-  at::Tensor sum_tn;          // dropout(y + bias) + residual: kept for backward
+  at::Tensor sum_tn;          // dropout(y + bias) + residual: kept for backward; y when it is that
   at::Tensor mean_t, rstd_t;  // fp32
 };
 NormResult dropout_add_norm(const NormInput& input);
@@ -34,9 +38,16 @@ struct NormGrads {
   at::Tensor dy_tn;          // of y
   at::Tensor d_residual_tn;  // of the residual (dy itself without dropout)
 };
-NormGrads dropout_add_norm_backward(const at::Tensor& dz_tn, const NormInput& input,
-                                    const NormResult& forward, at::Tensor bias_grad_n,
-                                    at::Tensor gamma_grad_n, at::Tensor beta_grad_n);
+// d_sum_tn: the gradient of the sum from its other use; undefined: none.
+NormGrads dropout_add_norm_backward(const at::Tensor& dz_tn, const at::Tensor& d_sum_tn,
+                                    const NormInput& input, const NormResult& forward,
+                                    at::Tensor bias_grad_n, at::Tensor gamma_grad_n,
+                                    at::Tensor beta_grad_n);
+
+// dropout(y + bias) + residual
+at::Tensor dropout_add(const at::Tensor& y_tn, const at::Tensor& bias_n,
+                       const at::Tensor& residual_tn, const Dropout& dropout,
+                       const DropoutKey& key);
 
 // dropout(x); its backward is itself on the gradient.
 at::Tensor dropout(const at::Tensor& x_tn, const Dropout& dropout, const DropoutKey& key);

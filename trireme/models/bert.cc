@@ -10,23 +10,10 @@ namespace {
 using kernels::dropout_site;
 using kernels::SiteKind;
 
-nn::ParamSpec table_spec(const std::string& name, int64_t rows, int64_t width, double std) {
-  nn::ParamSpec spec;
-  spec.name = name;
-  spec.shape = {rows, width};
-  spec.parts = {{name, rows}};
-  spec.init_std = std;
-  return spec;
-}
-
-nn::ParamSpec bias_spec(const std::string& name, int64_t size) {
-  nn::ParamSpec spec;
-  spec.name = name;
-  spec.shape = {size};
-  spec.parts = {{name, size}};
-  spec.decay = false;
-  spec.init = nn::InitKind::kZeros;
-  return spec;
+nn::ParamSpec decoder_bias_spec(const BertConfig& config) {
+  const char* name =
+      config.tie_word_embeddings ? "cls.predictions.bias" : "cls.predictions.decoder.bias";
+  return nn::vector_spec(name, config.vocab_size, nn::InitKind::kZeros);
 }
 
 std::string layer_name(int layer, const char* rest) {
@@ -54,12 +41,12 @@ std::vector<nn::UnitParams> with_head(std::vector<nn::UnitParams> units, nn::Uni
 }  // namespace
 
 BertEmbeddings::BertEmbeddings(const BertConfig& c)
-    : word(table_spec("bert.embeddings.word_embeddings.weight", c.vocab_size, c.hidden_size,
-                      c.initializer_range)),
-      position(table_spec("bert.embeddings.position_embeddings.weight", c.max_position_embeddings,
-                          c.hidden_size, c.initializer_range)),
-      token_type(table_spec("bert.embeddings.token_type_embeddings.weight", c.type_vocab_size,
-                            c.hidden_size, c.initializer_range)),
+    : word(nn::matrix_spec("bert.embeddings.word_embeddings.weight", c.vocab_size, c.hidden_size,
+                           c.initializer_range)),
+      position(nn::matrix_spec("bert.embeddings.position_embeddings.weight",
+                               c.max_position_embeddings, c.hidden_size, c.initializer_range)),
+      token_type(nn::matrix_spec("bert.embeddings.token_type_embeddings.weight", c.type_vocab_size,
+                                 c.hidden_size, c.initializer_range)),
       norm_("bert.embeddings.LayerNorm", c.hidden_size, c.layer_norm_eps),
       dropout_(c.hidden_dropout_prob) {
   word.spec.sparse_grad = true;
@@ -100,7 +87,7 @@ at::Tensor BertLayer::forward(const at::Tensor& x_th, nn::Context& context) {
   y_th = attention_output_.product(y_th);
   const at::Tensor a_th =
       attention_norm_.add(y_th, attention_output_.bias, x_th, attention_dropout_, context);
-  y_th = nn::bias_gelu(intermediate_.product(a_th), intermediate_.bias);
+  y_th = nn::bias_gelu(kernels::Gelu::kErf, intermediate_.product(a_th), intermediate_.bias);
   y_th = output_.product(y_th);
   return output_norm_.add(y_th, output_.bias, a_th, output_dropout_, context);
 }
@@ -195,9 +182,7 @@ BertForPreTraining::BertForPreTraining(const BertConfig& c)
       transform_("cls.predictions.transform.dense", c.hidden_size, c.hidden_size,
                  c.initializer_range),
       transform_norm_("cls.predictions.transform.LayerNorm", c.hidden_size, c.layer_norm_eps),
-      decoder_bias_(
-          bias_spec(c.tie_word_embeddings ? "cls.predictions.bias" : "cls.predictions.decoder.bias",
-                    c.vocab_size)),
+      decoder_bias_(decoder_bias_spec(c)),
       pooler_(c),
       next_sentence_("cls.seq_relationship", c.hidden_size, 2, c.initializer_range) {
   // Files name the one bias twice, or only once of the two.
@@ -207,8 +192,8 @@ BertForPreTraining::BertForPreTraining(const BertConfig& c)
     encoder_.word_embeddings().spec.aliases = {"cls.predictions.decoder.weight"};
     encoder_.word_embeddings().uses = 2;
   } else {
-    own_decoder_.emplace(table_spec("cls.predictions.decoder.weight", c.vocab_size, c.hidden_size,
-                                    c.initializer_range));
+    own_decoder_.emplace(nn::matrix_spec("cls.predictions.decoder.weight", c.vocab_size,
+                                         c.hidden_size, c.initializer_range));
   }
 }
 
@@ -216,9 +201,9 @@ BertForPreTraining::Logits BertForPreTraining::forward(nn::Context& context,
                                                        const at::Tensor& rows) {
   const at::Tensor x_th = encoder_.forward(context);
   at::Tensor m_mh = transform_.product(x_th.index_select(0, rows));
-  m_mh = transform_norm_.forward(nn::bias_gelu(m_mh, transform_.bias));
+  m_mh = transform_norm_.forward(nn::bias_gelu(kernels::Gelu::kErf, m_mh, transform_.bias));
   nn::Param& decoder = own_decoder_ ? *own_decoder_ : encoder_.word_embeddings();
-  return {nn::linear(m_mh, decoder, decoder_bias_),
+  return {nn::linear(m_mh, decoder, &decoder_bias_),
           next_sentence_.logits(pooler_.forward(x_th, *context.seq))};
 }
 

@@ -1,38 +1,13 @@
 #include "trireme/models/bert_config.h"
 
 #include "trireme/base/error.h"
+#include "trireme/models/config_fields.h"
 
 namespace trireme::models {
-namespace {
-
-int64_t positive(const Json& config, const char* key, const std::string& where, int64_t fallback) {
-  const int64_t value = optional_int(config, key, where, fallback);
-  if (value < 1) throw input_error(where, ": ", key, " is ", value, "; it must be at least 1");
-  return value;
-}
-
-double probability(const Json& config, const char* key, const std::string& where, double fallback) {
-  const double value = optional_double(config, key, where, fallback);
-  if (!(value >= 0.0 && value < 1.0))
-    throw input_error(where, ": ", key, " is ", value, "; it must be in [0, 1)");
-  return value;
-}
-
-void expect(const Json& config, const char* key, const std::string& where,
-            const std::string& only) {
-  const std::string value = optional_string(config, key, where, only);
-  if (value != only) {
-    throw input_error(where, ": ", key, " '", value, "' is not there; BERT models here have '",
-                      only, "'");
-  }
-}
-
-}  // namespace
-
 BertConfig BertConfig::from_json(const Json& config, const std::string& where) {
-  expect(config, "model_type", where, "bert");
-  expect(config, "hidden_act", where, "gelu");
-  expect(config, "position_embedding_type", where, "absolute");
+  expect_text(config, "BERT", "model_type", where, "bert");
+  expect_text(config, "BERT", "hidden_act", where, "gelu");
+  expect_text(config, "BERT", "position_embedding_type", where, "absolute");
   BertConfig c;
   c.vocab_size = positive(config, "vocab_size", where, c.vocab_size);
   c.hidden_size = positive(config, "hidden_size", where, c.hidden_size);

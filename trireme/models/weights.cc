@@ -11,8 +11,16 @@
 namespace trireme::models {
 namespace {
 
-constexpr std::string_view kEncoderPrefix = "bert.";
+// Of the names of a model's body; files of a bare body leave them out.
+constexpr std::string_view kBodyPrefixes[] = {"bert.", "transformer."};
 constexpr std::string_view kPoolerPrefix = "bert.pooler.";
+
+// The name within the body; empty for a head's.
+std::string_view name_in_body(std::string_view name) {
+  for (const std::string_view prefix : kBodyPrefixes)
+    if (name.starts_with(prefix)) return name.substr(prefix.size());
+  return {};
+}
 
 std::vector<const nn::Param*> params_once(const std::vector<nn::UnitParams>& units) {
   std::vector<const nn::Param*> params;
@@ -55,8 +63,9 @@ const io::TensorInfo* find(const io::TensorSource& source, const std::string& na
                            const std::vector<std::string>& aliases) {
   for (const std::string& known : {name, tensorflow_name(name)}) {
     if (const io::TensorInfo* info = source.find(known)) return info;
-    if (!known.starts_with(kEncoderPrefix)) continue;
-    if (const auto* info = source.find(known.substr(kEncoderPrefix.size()))) return info;
+    const std::string_view bare = name_in_body(known);
+    if (bare.empty()) continue;
+    if (const auto* info = source.find(std::string(bare))) return info;
   }
   for (const std::string& alias : aliases) {
     if (const io::TensorInfo* info = source.find(alias)) return info;
@@ -121,12 +130,12 @@ LoadResult load_pretrained(const io::TensorSource& source, const std::vector<nn:
                            uint64_t seed, const TensorOf& target) {
   init_weights(units, seed, target);
   LoadResult result = load_weights(source, units, target);
-  std::vector<std::string> encoder_parts;
-  std::copy_if(result.missing.begin(), result.missing.end(), std::back_inserter(encoder_parts),
+  std::vector<std::string> body_parts;
+  std::copy_if(result.missing.begin(), result.missing.end(), std::back_inserter(body_parts),
                [](const std::string& name) {
-                 return name.starts_with(kEncoderPrefix) && !name.starts_with(kPoolerPrefix);
+                 return !name_in_body(name).empty() && !name.starts_with(kPoolerPrefix);
                });
-  refuse_missing(source, encoder_parts);
+  refuse_missing(source, body_parts);
   return result;
 }
 

@@ -20,13 +20,13 @@ struct LoadResult {
   std::vector<std::string> unexpected;  // tensors of the file that no Param takes
 };
 
-// Copies every part that `source` has, under its name, an alias, or its name without the "bert."
-// prefix (files of a bare encoder), converting from F32, F16, BF16 or F64. Throws input_error
-// naming the tensor, both shapes and the file when a shape or dtype does not fit.
+// Copies every part that `source` has, under its name, an alias, or its name without the prefix
+// "bert." or "transformer." (files of a bare body), converting from F32, F16, BF16 or F64. Throws
+// input_error naming the tensor, both shapes and the file when a shape or dtype does not fit.
 LoadResult load_weights(const io::TensorSource& source, const std::vector<nn::UnitParams>& units,
                         const TensorOf& target = value_of);
 
-// For a model that is to be trained on: load_weights, where only a head (no "bert." name; the
+// For a model that is to be trained on: load_weights, where only a head (no such prefix; the
 // pooler counts as one) may be missing; it is initialised from `seed` by name. Anything else
 // missing is an input_error that names it.
 LoadResult load_pretrained(const io::TensorSource& source, const std::vector<nn::UnitParams>& units,

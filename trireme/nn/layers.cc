@@ -16,36 +16,9 @@ namespace {
 
 using Tensors = std::vector<at::Tensor>;
 
-ParamSpec bias_spec(const std::string& name, std::vector<Part> parts) {
-  ParamSpec spec;
-  spec.name = name;
-  for (const Part& part : parts)
-    spec.shape = {(spec.shape.empty() ? 0 : spec.shape[0]) + part.rows};
-  spec.parts = std::move(parts);
-  spec.decay = false;
-  spec.init = InitKind::kZeros;
-  return spec;
-}
-
-ParamSpec weight_spec(const std::string& name, int64_t in, std::vector<Part> parts,
-                      double init_std) {
-  ParamSpec spec = bias_spec(name, std::move(parts));
-  spec.shape.push_back(in);
-  spec.decay = true;
-  spec.init = InitKind::kNormal;
-  spec.init_std = init_std;
-  return spec;
-}
-
 std::vector<Part> suffixed(std::vector<Part> parts, const char* suffix) {
   for (Part& part : parts) part.name += suffix;
   return parts;
-}
-
-ParamSpec norm_spec(const std::string& name, int64_t size, InitKind init) {
-  ParamSpec spec = bias_spec(name, {{name, size}});
-  spec.init = init;
-  return spec;
 }
 
 kernels::Dropout active(const kernels::Dropout& dropout, const Context& context) {
@@ -63,6 +36,17 @@ at::Tensor linear_backward(const at::Tensor& dy, const at::Tensor& x, Param& wei
   return dx;
 }
 
+// The same of y = x W.
+at::Tensor conv1d_backward(const at::Tensor& dy, const at::Tensor& x, Param& weight,
+                           bool wants_dx) {
+  at::Tensor dx = wants_dx ? at::linear(dy, weight.value) : at::Tensor();
+  if (weight.wants_grad()) {
+    kernels::accumulate_weight_grad(x, dy, weight.main_grad);  // W is the transpose of Linear's
+    weight.ready();
+  }
+  return dx;
+}
+
 void bias_backward(const at::Tensor& dy, Param& bias) {
   if (!bias.wants_grad()) return;
   kernels::add_column_sums(dy, bias.main_grad);
@@ -72,28 +56,28 @@ void bias_backward(const at::Tensor& dy, Param& bias) {
 }  // namespace
 
 Linear::Linear(const std::string& name, int64_t in, const std::vector<Part>& parts, double init_std)
-    : weight(weight_spec(name + ".weight", in, suffixed(parts, ".weight"), init_std)),
-      bias(bias_spec(name + ".bias", suffixed(parts, ".bias"))) {}
+    : weight(matrix_spec(name + ".weight", suffixed(parts, ".weight"), in, init_std)),
+      bias(vector_spec(name + ".bias", suffixed(parts, ".bias"), InitKind::kZeros)) {}
 
 Linear::Linear(const std::string& name, int64_t in, int64_t out, double init_std)
     : Linear(name, in, std::vector<Part>{{name, out}}, init_std) {}
 
-at::Tensor linear(const at::Tensor& x, Param& weight, Param& bias) {
+at::Tensor linear(const at::Tensor& x, Param& weight, Param* bias) {
   at::Tensor y;
   {
     at::NoGradGuard no_grad;
-    y = at::linear(x, weight.value, bias.value);
+    y = at::linear(x, weight.value, bias != nullptr ? bias->value : at::Tensor());
   }
   return record(y, {x}, "Linear",
-                [&weight, &bias, x, wants_dx = x.requires_grad()](const Tensors& dy) -> Tensors {
+                [&weight, bias, x, wants_dx = x.requires_grad()](const Tensors& dy) -> Tensors {
                   const at::Tensor d = dy[0].contiguous();
-                  bias_backward(d, bias);
+                  if (bias != nullptr) bias_backward(d, *bias);
                   return {linear_backward(d, x.detach(), weight, wants_dx)};
                 });
 }
 
 at::Tensor Linear::forward(const at::Tensor& x) {
-  return linear(x, weight, bias);
+  return linear(x, weight, &bias);
 }
 
 at::Tensor Linear::product(const at::Tensor& x) {
@@ -131,13 +115,49 @@ void Linear::collect(std::vector<Param*>& params) {
   params.push_back(&bias);
 }
 
+Conv1D::Conv1D(const std::string& name, int64_t in, int64_t out, double init_std)
+    : weight(matrix_spec(name + ".weight", in, out, init_std)),
+      bias(vector_spec(name + ".bias", out, InitKind::kZeros)) {}
+
+at::Tensor Conv1D::forward(const at::Tensor& x) {
+  at::Tensor y;
+  {
+    at::NoGradGuard no_grad;
+    y = at::addmm(bias.value, x, weight.value);
+  }
+  return record(y, {x}, "Conv1D",
+                [this, x, wants_dx = x.requires_grad()](const Tensors& dy) -> Tensors {
+                  const at::Tensor d = dy[0].contiguous();
+                  bias_backward(d, bias);
+                  return {conv1d_backward(d, x.detach(), weight, wants_dx)};
+                });
+}
+
+at::Tensor Conv1D::product(const at::Tensor& x) {
+  at::Tensor y;
+  {
+    at::NoGradGuard no_grad;
+    y = at::mm(x, weight.value);
+  }
+  return record(y, {x}, "Conv1DProduct",
+                [this, x, wants_dx = x.requires_grad()](const Tensors& dy) -> Tensors {
+                  return {conv1d_backward(dy[0].contiguous(), x.detach(), weight, wants_dx)};
+                });
+}
+
+void Conv1D::collect(std::vector<Param*>& params) {
+  params.push_back(&weight);
+  params.push_back(&bias);
+}
+
 LayerNorm::LayerNorm(const std::string& name, int64_t size, double epsilon)
-    : weight(norm_spec(name + ".weight", size, InitKind::kOnes)),
-      bias(norm_spec(name + ".bias", size, InitKind::kZeros)),
+    : weight(vector_spec(name + ".weight", size, InitKind::kOnes)),
+      bias(vector_spec(name + ".bias", size, InitKind::kZeros)),
       epsilon(epsilon) {}
 
-at::Tensor LayerNorm::run(const at::Tensor& y, Param* y_bias, const at::Tensor& residual,
-                          const kernels::Dropout& dropout, const Context& context) {
+LayerNorm::SumAndNorm LayerNorm::run(const at::Tensor& y, Param* y_bias, const at::Tensor& residual,
+                                     const kernels::Dropout& dropout, const Context& context,
+                                     bool keep_sum) {
   kernels::NormInput input;
   kernels::NormResult result;
   {
@@ -155,27 +175,39 @@ at::Tensor LayerNorm::run(const at::Tensor& y, Param* y_bias, const at::Tensor& 
     input.y_tn = at::Tensor();
     input.residual_tn = at::Tensor();
   }
-  return record(result.out_tn, {y, residual}, "DropoutAddNorm",
-                [this, y_bias, input = std::move(input), mean = result.mean_t, rstd = result.rstd_t,
-                 sum = result.sum_tn](const Tensors& dz) -> Tensors {
-                  const bool biased = y_bias != nullptr && y_bias->wants_grad();
-                  const kernels::NormGrads grads = kernels::dropout_add_norm_backward(
-                      dz[0].contiguous(), input, {at::Tensor(), sum, mean, rstd},
-                      biased ? y_bias->main_grad : at::Tensor(), weight.main_grad, bias.main_grad);
-                  bias.ready();
-                  weight.ready();
-                  if (biased) y_bias->ready();
-                  return {grads.dy_tn, grads.d_residual_tn};
-                });
+  // The sum is an output only where it is used: autograd would make zeros for its gradient.
+  Tensors outputs{result.out_tn};
+  if (keep_sum) outputs.push_back(result.sum_tn);
+  record(outputs, {y, residual}, "DropoutAddNorm",
+         [this, y_bias, input = std::move(input), mean = result.mean_t, rstd = result.rstd_t,
+          sum = result.sum_tn.detach(), keep_sum](const Tensors& dz) -> Tensors {
+           const bool biased = y_bias != nullptr && y_bias->wants_grad();
+           const kernels::NormGrads grads = kernels::dropout_add_norm_backward(
+               dz[0].contiguous(), keep_sum ? dz[1].contiguous() : at::Tensor(), input,
+               {at::Tensor(), sum, mean, rstd}, biased ? y_bias->main_grad : at::Tensor(),
+               weight.main_grad, bias.main_grad);
+           bias.ready();
+           weight.ready();
+           if (biased) y_bias->ready();
+           return {grads.dy_tn, grads.d_residual_tn};
+         });
+  return {result.sum_tn, result.out_tn};
 }
 
 at::Tensor LayerNorm::forward(const at::Tensor& x) {
-  return run(x, nullptr, {}, {}, {});
+  return run(x, nullptr, {}, {}, {}, /*keep_sum=*/false).norm_th;
 }
 
 at::Tensor LayerNorm::add(const at::Tensor& y, Param& y_bias, const at::Tensor& residual,
                           const kernels::Dropout& dropout, const Context& context) {
-  return run(y, &y_bias, residual, dropout, context);
+  return run(y, &y_bias, residual, dropout, context, /*keep_sum=*/false).norm_th;
+}
+
+LayerNorm::SumAndNorm LayerNorm::add_keeping_sum(const at::Tensor& y, Param& y_bias,
+                                                 const at::Tensor& residual,
+                                                 const kernels::Dropout& dropout,
+                                                 const Context& context) {
+  return run(y, &y_bias, residual, dropout, context, /*keep_sum=*/true);
 }
 
 void LayerNorm::collect(std::vector<Param*>& params) {
@@ -183,18 +215,35 @@ void LayerNorm::collect(std::vector<Param*>& params) {
   params.push_back(&bias);
 }
 
-at::Tensor bias_gelu(const at::Tensor& h, Param& bias) {
+at::Tensor bias_gelu(kernels::Gelu form, const at::Tensor& h, Param& bias) {
   at::Tensor y;
   {
     at::NoGradGuard no_grad;
-    y = kernels::bias_gelu(h, bias.value);
+    y = kernels::bias_gelu(form, h, bias.value);
   }
-  return record(y, {h}, "BiasGelu", [h, &bias](const Tensors& dy) -> Tensors {
-    at::Tensor dh =
-        kernels::bias_gelu_backward(dy[0].contiguous(), h.detach(), bias.value, bias.main_grad);
+  return record(y, {h}, "BiasGelu", [form, h, &bias](const Tensors& dy) -> Tensors {
+    at::Tensor dh = kernels::bias_gelu_backward(form, dy[0].contiguous(), h.detach(), bias.value,
+                                                bias.main_grad);
     bias.ready();
     return {dh};
   });
+}
+
+at::Tensor dropout_add(const at::Tensor& y, Param& bias, const at::Tensor& residual,
+                       const kernels::Dropout& dropout, const Context& context) {
+  const kernels::Dropout drop = active(dropout, context);
+  at::Tensor sum;
+  {
+    at::NoGradGuard no_grad;
+    sum = kernels::dropout_add(y, bias.value, residual, drop, context.dropout);
+  }
+  return record(sum, {y, residual}, "DropoutAdd",
+                [&bias, drop, key = context.dropout](const Tensors& d_sum) -> Tensors {
+                  const at::Tensor d = d_sum[0].contiguous();
+                  const at::Tensor dy = kernels::dropout(d, drop, key);
+                  bias_backward(dy, bias);
+                  return {dy, d};
+                });
 }
 
 at::Tensor dropout(const at::Tensor& x, const kernels::Dropout& dropout, const Context& context) {

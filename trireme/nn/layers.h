@@ -9,13 +9,14 @@
 #include <vector>
 
 #include "trireme/kernels/dropout.h"
+#include "trireme/kernels/ops.h"
 #include "trireme/nn/context.h"
 #include "trireme/nn/param.h"
 
 namespace trireme::nn {
 
-// x W^T + b with W [out, in]: of a weight that is shared.
-at::Tensor linear(const at::Tensor& x_ti, Param& weight, Param& bias);
+// x W^T + b with W [out, in]: of a weight that is shared. bias may be null.
+at::Tensor linear(const at::Tensor& x_ti, Param& weight, Param* bias);
 
 // y = x W^T + b, W [out, in]. Several named parts of rows make one product (query, key, value).
 class Linear {
@@ -34,6 +35,19 @@ class Linear {
   Param weight, bias;
 };
 
+// y = x W + b, W [in, out]: as GPT-2's files hold it, under Hugging Face's name.
+class Conv1D {
+ public:
+  Conv1D(const std::string& name, int64_t in, int64_t out, double init_std);
+
+  // With its bias; without.
+  at::Tensor forward(const at::Tensor& x_ti);
+  at::Tensor product(const at::Tensor& x_ti);
+  void collect(std::vector<Param*>& params);
+
+  Param weight, bias;
+};
+
 // Weight and bias of a layer norm.
 class LayerNorm {
  public:
@@ -45,18 +59,30 @@ class LayerNorm {
   // the Linear's that made y. dropout.p counts only while context.training.
   at::Tensor add(const at::Tensor& y_th, Param& bias, const at::Tensor& residual_th,
                  const kernels::Dropout& dropout, const Context& context);
+  // The same, and the sum that was normalised, for a residual that goes on beside the norm
+  // (pre-norm blocks).
+  struct SumAndNorm {
+    at::Tensor sum_th, norm_th;
+  };
+  SumAndNorm add_keeping_sum(const at::Tensor& y_th, Param& bias, const at::Tensor& residual_th,
+                             const kernels::Dropout& dropout, const Context& context);
   void collect(std::vector<Param*>& params);
 
   Param weight, bias;
   double epsilon;
 
  private:
-  at::Tensor run(const at::Tensor& y_th, Param* y_bias, const at::Tensor& residual_th,
-                 const kernels::Dropout& dropout, const Context& context);
+  SumAndNorm run(const at::Tensor& y_th, Param* y_bias, const at::Tensor& residual_th,
+                 const kernels::Dropout& dropout, const Context& context, bool keep_sum);
 };
 
-// gelu(h + bias), the erf form; `bias` is the Linear's that made h.
-at::Tensor bias_gelu(const at::Tensor& h_ti, Param& bias);
+// gelu(h + bias); `bias` is that of the product that made h.
+at::Tensor bias_gelu(kernels::Gelu form, const at::Tensor& h_ti, Param& bias);
+
+// dropout(y + bias) + residual: the end of a pre-norm block; `bias` is that of the product that
+// made y.
+at::Tensor dropout_add(const at::Tensor& y_th, Param& bias, const at::Tensor& residual_th,
+                       const kernels::Dropout& dropout, const Context& context);
 
 // dropout(x), while context.training.
 at::Tensor dropout(const at::Tensor& x_th, const kernels::Dropout& dropout, const Context& context);

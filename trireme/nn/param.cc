@@ -17,6 +17,35 @@ int64_t ParamSpec::numel() const {
   return n;
 }
 
+ParamSpec matrix_spec(const std::string& name, std::vector<Part> parts, int64_t columns,
+                      double init_std) {
+  ParamSpec spec = vector_spec(name, std::move(parts), InitKind::kNormal);
+  spec.shape.push_back(columns);
+  spec.decay = true;
+  spec.init_std = init_std;
+  return spec;
+}
+
+ParamSpec vector_spec(const std::string& name, std::vector<Part> parts, InitKind init) {
+  ParamSpec spec;
+  spec.name = name;
+  int64_t size = 0;
+  for (const Part& part : parts) size += part.rows;
+  spec.shape = {size};
+  spec.parts = std::move(parts);
+  spec.decay = false;
+  spec.init = init;
+  return spec;
+}
+
+ParamSpec matrix_spec(const std::string& name, int64_t rows, int64_t columns, double init_std) {
+  return matrix_spec(name, {{name, rows}}, columns, init_std);
+}
+
+ParamSpec vector_spec(const std::string& name, int64_t size, InitKind init) {
+  return vector_spec(name, {{name, size}}, init);
+}
+
 void Param::ready() {
   if (!wants_grad()) return;
   if (++ready_calls_ < uses) return;

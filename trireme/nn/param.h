@@ -3,13 +3,12 @@
 //
 // Invariants
 //  - value is in the compute dtype; main_grad is fp32, of value's shape, and a view in the engine's
-//  flat bucket.
+//    flat bucket.
 //  - A layer's backward adds its gradient straight into main_grad (autograd sees none) and then
-//  calls ready(), once a
-//    use. After `uses` calls in a micro-batch the sink hears of it: the only trigger of
-//    communication.
+//    calls ready(), once a use. After `uses` calls in a micro-batch the sink hears of it: the only
+//    trigger of communication.
 //  - A Param without main_grad is frozen (or the model only infers): backward skips its gradient
-//  and calls nothing.
+//    and calls nothing.
 //  - Params stay where they are made: modules are not copied or moved, engines keep pointers.
 #pragma once
 
@@ -50,6 +49,14 @@ struct ParamSpec {
 
   int64_t numel() const;
 };
+
+// A matrix [rows of all parts, columns], drawn from N(0, init_std^2); one part: [rows, columns].
+ParamSpec matrix_spec(const std::string& name, std::vector<Part> parts, int64_t columns,
+                      double init_std);
+ParamSpec matrix_spec(const std::string& name, int64_t rows, int64_t columns, double init_std);
+// A vector of the parts, without weight decay: a bias, a norm's weight.
+ParamSpec vector_spec(const std::string& name, std::vector<Part> parts, InitKind init);
+ParamSpec vector_spec(const std::string& name, int64_t size, InitKind init);
 
 class Param;
 

@@ -1,10 +1,10 @@
 // The JSON of POST /v1/qa: a body into queries, answers into a body.
 //
 // Three forms, in each of which `question`, `context` or the object may be one or a list:
-//   {"question": "...", "context": "...", "n_best": 3}           one answer object
-//   {"question": ["...", "..."], "context": "..."}               {"answers": [...]}; a single text
-//   goes with each of a list
-//   {"inputs": [{"question": "...", "context": "..."}, ...]}     {"answers": [...]}
+//   {"question": "...", "context": "...", "n_best": 3}          one answer object
+//   {"question": ["...", "..."], "context": "..."}              {"answers": [...]}
+//   {"inputs": [{"question": "...", "context": "..."}, ...]}    {"answers": [...]}
+// In the second a single text goes with each of a list.
 // An answer object: {"answer", "score", "start", "end", "no_answer_score", "n_best": [{"answer",
 // "score", "start", "end"}, ...]}; start and end are code points of the context, end exclusive.
 #pragma once

@@ -6,7 +6,7 @@
 //   - A full queue answers 429 with Retry-After, alike for one query and for a list.
 //   - A request whose client has gone before its turn is dropped.
 //   - Ready means: loaded, not draining, and the engine moves (a batch ended within stall_timeout,
-//   or none is waiting).
+//     or none is waiting).
 //   - A list longer than a batch is answered over several batches.
 #pragma once
 

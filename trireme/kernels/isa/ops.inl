@@ -138,32 +138,68 @@ TRIREME_INLINE Vf normal_cdf(Vf x, Vf* gauss) {
   return x < 0.0f ? half_tail : 1.0f - half_tail;
 }
 
-template <class T>
-void bias_gelu(const void* h_, const void* bias_, void* y_, int64_t n, int64_t begin, int64_t end) {
+// gelu(x) = x * share(x); its derivative is share + x * slope.
+struct GeluShare {
+  Vf share, slope;
+};
+// Phi(x).
+struct GeluErf {
+  TRIREME_INLINE GeluShare of(Vf x) {
+    Vf gauss, cdf = normal_cdf(x, &gauss);
+    return {cdf, gauss * 0.3989422804014327f};
+  }
+};
+// (1 + tanh u) / 2 = 1 / (1 + e^-2u) with u = sqrt(2 / pi) (x + 0.044715 x^3).
+struct GeluTanh {
+  TRIREME_INLINE GeluShare of(Vf x) {
+    constexpr float kLinear = 1.5957691216057308f;  // 2 sqrt(2 / pi)
+    constexpr float kCubic = kLinear * 0.044715f;
+    Vf squared = x * x;
+    Vf share = 1.0f / (1.0f + vexp(-x * (squared * kCubic + kLinear)));
+    return {share, share * (1.0f - share) * (squared * (3.0f * kCubic) + kLinear)};
+  }
+};
+
+template <class Form, class T>
+void gelu_rows(const void* h_, const void* bias_, void* y_, int64_t n, int64_t begin, int64_t end) {
   const T *h = in<T>(h_), *bias = in<T>(bias_);
   T* y = out<T>(y_);
   for (int64_t t = begin; t < end; ++t)
     for (int64_t j = 0; j < n; j += kLanes) {
       int m = left(n, j);
-      Vf gauss, x = load_some(h + t * n + j, m) + load_some(bias + j, m);
-      store_some(y + t * n + j, x * normal_cdf(x, &gauss), m);
+      Vf x = load_some(h + t * n + j, m) + load_some(bias + j, m);
+      store_some(y + t * n + j, x * Form::of(x).share, m);
     }
 }
 
 template <class T>
-void bias_gelu_backward(const void* dy_, const void* h_, const void* bias_, void* dh_,
+void bias_gelu(bool tanh_form, const void* h, const void* bias, void* y, int64_t n, int64_t begin,
+               int64_t end) {
+  const auto rows = tanh_form ? gelu_rows<GeluTanh, T> : gelu_rows<GeluErf, T>;
+  rows(h, bias, y, n, begin, end);
+}
+
+template <class Form, class T>
+void gelu_rows_backward(const void* dy_, const void* h_, const void* bias_, void* dh_,
                         float* bias_grad, int64_t n, int64_t begin, int64_t end) {
   const T *dy = in<T>(dy_), *h = in<T>(h_), *bias = in<T>(bias_);
   T* dh = out<T>(dh_);
   for (int64_t t = begin; t < end; ++t)
     for (int64_t j = 0; j < n; j += kLanes) {
       int m = left(n, j);
-      Vf gauss, x = load_some(h + t * n + j, m) + load_some(bias + j, m);
-      Vf cdf = normal_cdf(x, &gauss);
-      Vf d = load_some(dy + t * n + j, m) * (cdf + x * gauss * 0.3989422804014327f);
+      Vf x = load_some(h + t * n + j, m) + load_some(bias + j, m);
+      const GeluShare gelu = Form::of(x);
+      Vf d = load_some(dy + t * n + j, m) * (gelu.share + x * gelu.slope);
       store_some(dh + t * n + j, d, m);
       store_some(bias_grad + j, load_some(bias_grad + j, m) + d, m);
     }
+}
+
+template <class T>
+void bias_gelu_backward(bool tanh_form, const void* dy, const void* h, const void* bias, void* dh,
+                        float* bias_grad, int64_t n, int64_t begin, int64_t end) {
+  const auto rows = tanh_form ? gelu_rows_backward<GeluTanh, T> : gelu_rows_backward<GeluErf, T>;
+  rows(dy, h, bias, dh, bias_grad, n, begin, end);
 }
 
 // ---- dropout, residual, layer norm ----
@@ -175,24 +211,27 @@ void dropout_add_norm(const void* y_, const void* bias_, const void* residual_, 
   const T *y = in<T>(y_), *bias = in<T>(bias_), *residual = in<T>(residual_),
           *gamma = in<T>(gamma_), *beta = in<T>(beta_);
   T *s = out<T>(s_), *z = out<T>(z_);
+  const T* summed = s ? s : y;
   const float inv_n = 1.0f / static_cast<float>(n);
   for (int64_t t = begin; t < end; ++t) {
     RowDraws rows(drop, t, n);
     Vf sum{};
     for (int64_t j = 0; j < n; j += kLanes) {
       int m = left(n, j);
-      Vf x = load_some(y + t * n + j, m);
-      if (bias) x += load_some(bias + j, m);
-      if (drop.threshold) x *= rows.keep(j);
-      if (residual) x += load_some(residual + t * n + j, m);
-      store_some(s + t * n + j, x, m);
-      sum += load_some(s + t * n + j, m);  // as stored: backward sees the same value
+      if (s) {
+        Vf x = load_some(y + t * n + j, m);
+        if (bias) x += load_some(bias + j, m);
+        if (drop.threshold) x *= rows.keep(j);
+        if (residual) x += load_some(residual + t * n + j, m);
+        store_some(s + t * n + j, x, m);
+      }
+      sum += load_some(summed + t * n + j, m);  // as stored: backward sees the same value
     }
     float mu = hsum(sum) * inv_n;
     Vf squares{};
     for (int64_t j = 0; j < n; j += kLanes) {
       int m = left(n, j);
-      Vf d = load_some(s + t * n + j, m) - mu;
+      Vf d = load_some(summed + t * n + j, m) - mu;
       if (m < kLanes)
         for (int i = m; i < kLanes; ++i) d[i] = 0.0f;
       squares += d * d;
@@ -200,7 +239,7 @@ void dropout_add_norm(const void* y_, const void* bias_, const void* residual_, 
     float r = 1.0f / __builtin_sqrtf(hsum(squares) * inv_n + epsilon);
     for (int64_t j = 0; j < n; j += kLanes) {
       int m = left(n, j);
-      Vf x = (load_some(s + t * n + j, m) - mu) * r;
+      Vf x = (load_some(summed + t * n + j, m) - mu) * r;
       store_some(z + t * n + j, x * load_some(gamma + j, m) + load_some(beta + j, m), m);
     }
     mean[t] = mu;
@@ -209,11 +248,12 @@ void dropout_add_norm(const void* y_, const void* bias_, const void* residual_, 
 }
 
 template <class T>
-void dropout_add_norm_backward(const void* dz_, const void* s_, const void* gamma_,
-                               const float* mean, const float* rstd, const RowDropout& drop,
-                               void* ds_, void* dy_, float* bias_grad, float* gamma_grad,
-                               float* beta_grad, int64_t n, int64_t begin, int64_t end) {
-  const T *dz = in<T>(dz_), *s = in<T>(s_), *gamma = in<T>(gamma_);
+void dropout_add_norm_backward(const void* dz_, const void* ds_used_, const void* s_,
+                               const void* gamma_, const float* mean, const float* rstd,
+                               const RowDropout& drop, void* ds_, void* dy_, float* bias_grad,
+                               float* gamma_grad, float* beta_grad, int64_t n, int64_t begin,
+                               int64_t end) {
+  const T *dz = in<T>(dz_), *ds_used = in<T>(ds_used_), *s = in<T>(s_), *gamma = in<T>(gamma_);
   T *ds = out<T>(ds_), *dy = out<T>(dy_);
   const float inv_n = 1.0f / static_cast<float>(n);
   for (int64_t t = begin; t < end; ++t) {
@@ -235,12 +275,29 @@ void dropout_add_norm_backward(const void* dz_, const void* s_, const void* gamm
       int m = left(n, j);
       Vf x = (load_some(s + t * n + j, m) - mu) * r;
       Vf d = (load_some(dz + t * n + j, m) * load_some(gamma + j, m) - mean_g - x * mean_gx) * r;
+      if (ds_used) d += load_some(ds_used + t * n + j, m);
       store_some(ds + t * n + j, d, m);
       if (drop.threshold) {
         d *= rows.keep(j);
         store_some(dy + t * n + j, d, m);
       }
       if (bias_grad) store_some(bias_grad + j, load_some(bias_grad + j, m) + d, m);
+    }
+  }
+}
+
+template <class T>
+void dropout_add(const void* y_, const void* bias_, const void* residual_, const RowDropout& drop,
+                 void* s_, int64_t n, int64_t begin, int64_t end) {
+  const T *y = in<T>(y_), *bias = in<T>(bias_), *residual = in<T>(residual_);
+  T* s = out<T>(s_);
+  for (int64_t t = begin; t < end; ++t) {
+    RowDraws rows(drop, t, n);
+    for (int64_t j = 0; j < n; j += kLanes) {
+      int m = left(n, j);
+      Vf x = load_some(y + t * n + j, m) + load_some(bias + j, m);
+      if (drop.threshold) x *= rows.keep(j);
+      store_some(s + t * n + j, x + load_some(residual + t * n + j, m), m);
     }
   }
 }
@@ -453,10 +510,13 @@ void cross_entropy(void* logits_, const int64_t* labels, float grad_scale, doubl
 
 template <class T>
 constexpr ElementOps element_ops() {
-  return {bias_gelu<T>,    bias_gelu_backward<T>, dropout_add_norm<T>, dropout_add_norm_backward<T>,
-          dropout<T>,      column_sums<T>,        embedding_sum<T>,    scatter_add<T>,
-          softmax<T>,      softmax_backward<T>,   row_dots<T>,         store_rows<T>,
-          cross_entropy<T>};
+  return {bias_gelu<T>,        bias_gelu_backward<T>,
+          dropout_add_norm<T>, dropout_add_norm_backward<T>,
+          dropout_add<T>,      dropout<T>,
+          column_sums<T>,      embedding_sum<T>,
+          scatter_add<T>,      softmax<T>,
+          softmax_backward<T>, row_dots<T>,
+          store_rows<T>,       cross_entropy<T>};
 }
 
 }  // namespace

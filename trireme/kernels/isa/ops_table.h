@@ -21,24 +21,29 @@ struct RowDropout {
 
 // Pointers to elements are void: fp32 or bf16 by the table's member.
 struct ElementOps {
-  // y = gelu(h + bias), the erf form. [T, n]
-  void (*bias_gelu)(const void* h, const void* bias, void* y, int64_t n, int64_t begin,
-                    int64_t end);
+  // y = gelu(h + bias), the erf or the tanh form. [T, n]
+  void (*bias_gelu)(bool tanh_form, const void* h, const void* bias, void* y, int64_t n,
+                    int64_t begin, int64_t end);
   // dh = dy * gelu'(h + bias); bias_grad[n] += column sums of dh.
-  void (*bias_gelu_backward)(const void* dy, const void* h, const void* bias, void* dh,
-                             float* bias_grad, int64_t n, int64_t begin, int64_t end);
+  void (*bias_gelu_backward)(bool tanh_form, const void* dy, const void* h, const void* bias,
+                             void* dh, float* bias_grad, int64_t n, int64_t begin, int64_t end);
   // s = dropout(y + bias) + residual; z = layer_norm(s) * gamma + beta. bias, residual may be null.
-  // mean, rstd: [T].
+  // s null: nothing is added to y, which is s. mean, rstd: [T].
   void (*dropout_add_norm)(const void* y, const void* bias, const void* residual, const void* gamma,
                            const void* beta, float epsilon, const RowDropout& drop, void* s,
                            void* z, float* mean, float* rstd, int64_t n, int64_t begin,
                            int64_t end);
-  // ds from dz, and dy = ds under the dropout's mask (dy may be ds itself without dropout); column
-  // sums are added to bias_grad (of dy; may be null), gamma_grad, beta_grad.
-  void (*dropout_add_norm_backward)(const void* dz, const void* s, const void* gamma,
-                                    const float* mean, const float* rstd, const RowDropout& drop,
-                                    void* ds, void* dy, float* bias_grad, float* gamma_grad,
-                                    float* beta_grad, int64_t n, int64_t begin, int64_t end);
+  // ds from dz, plus ds_used, the gradient of s from its other use (may be null), and dy = ds under
+  // the dropout's mask (dy may be ds itself without dropout); column sums are added to bias_grad
+  // (of dy; may be null), gamma_grad, beta_grad.
+  void (*dropout_add_norm_backward)(const void* dz, const void* ds_used, const void* s,
+                                    const void* gamma, const float* mean, const float* rstd,
+                                    const RowDropout& drop, void* ds, void* dy, float* bias_grad,
+                                    float* gamma_grad, float* beta_grad, int64_t n, int64_t begin,
+                                    int64_t end);
+  // s = dropout(y + bias) + residual
+  void (*dropout_add)(const void* y, const void* bias, const void* residual, const RowDropout& drop,
+                      void* s, int64_t n, int64_t begin, int64_t end);
   // y = dropout(x)
   void (*dropout)(const void* x, const RowDropout& drop, void* y, int64_t n, int64_t begin,
                   int64_t end);

@@ -1,0 +1,110 @@
+#include "trireme/models/gpt2.h"
+
+#include <ATen/ATen.h>
+
+#include <cmath>
+#include <string>
+
+#include "trireme/nn/tape.h"
+
+namespace trireme::models {
+namespace {
+
+using kernels::dropout_site;
+using kernels::SiteKind;
+
+std::string block_name(int layer, const char* rest) {
+  return "transformer.h." + std::to_string(layer) + "." + rest;
+}
+
+// Of the products that end in the residual, which sums 2 n_layer of them.
+double residual_std(const Gpt2Config& config) {
+  return config.initializer_range / std::sqrt(2.0 * static_cast<double>(config.n_layer));
+}
+
+}  // namespace
+
+Gpt2Embeddings::Gpt2Embeddings(const Gpt2Config& c)
+    : wte(nn::matrix_spec("transformer.wte.weight", c.vocab_size, c.n_embd, c.initializer_range)),
+      wpe(nn::matrix_spec("transformer.wpe.weight", c.n_positions, c.n_embd, c.initializer_range)),
+      dropout_(c.embd_pdrop) {
+  wte.spec.sparse_grad = !c.tie_word_embeddings;  // a tied head's gradient has every row
+}
+
+at::Tensor Gpt2Embeddings::forward(const at::Tensor& root, nn::Context& context) {
+  return nn::dropout(nn::embedding_sum(root, wte, wpe, nullptr, context),
+                     {dropout_, dropout_site(SiteKind::kEmbedding, 0)}, context);
+}
+
+void Gpt2Embeddings::collect(std::vector<nn::Param*>& params) {
+  for (nn::Param* table : {&wte, &wpe}) params.push_back(table);
+}
+
+Gpt2Block::Gpt2Block(const Gpt2Config& c, int layer)
+    : ln_1_(block_name(layer, "ln_1"), c.n_embd, c.layer_norm_epsilon),
+      c_attn_(block_name(layer, "attn.c_attn"), c.n_embd, 3 * c.n_embd, c.initializer_range),
+      attn_c_proj_(block_name(layer, "attn.c_proj"), c.n_embd, c.n_embd, residual_std(c)),
+      ln_2_(block_name(layer, "ln_2"), c.n_embd, c.layer_norm_epsilon),
+      c_fc_(block_name(layer, "mlp.c_fc"), c.n_embd, c.n_inner, c.initializer_range),
+      mlp_c_proj_(block_name(layer, "mlp.c_proj"), c.n_inner, c.n_embd, residual_std(c)),
+      heads_(c.n_head),
+      attention_probs_dropout_{c.attn_pdrop, dropout_site(SiteKind::kAttentionProbs, layer)},
+      attention_dropout_{c.resid_pdrop, dropout_site(SiteKind::kAttentionOutput, layer)},
+      mlp_dropout_{c.resid_pdrop, dropout_site(SiteKind::kMlpOutput, layer)} {}
+
+at::Tensor Gpt2Block::forward(const at::Tensor& x_th, nn::Context& context) {
+  at::Tensor y_th = nn::self_attention(c_attn_.forward(ln_1_.forward(x_th)), heads_,
+                                       /*causal=*/true, attention_probs_dropout_, context);
+  const auto [a_th, norm_th] = ln_2_.add_keeping_sum(attn_c_proj_.product(y_th), attn_c_proj_.bias,
+                                                     x_th, attention_dropout_, context);
+  y_th = nn::bias_gelu(kernels::Gelu::kTanh, c_fc_.product(norm_th), c_fc_.bias);
+  return nn::dropout_add(mlp_c_proj_.product(y_th), mlp_c_proj_.bias, a_th, mlp_dropout_, context);
+}
+
+void Gpt2Block::collect(std::vector<nn::Param*>& params) {
+  ln_1_.collect(params);
+  c_attn_.collect(params);
+  attn_c_proj_.collect(params);
+  ln_2_.collect(params);
+  c_fc_.collect(params);
+  mlp_c_proj_.collect(params);
+}
+
+Gpt2LmHeadModel::FinalNorm::FinalNorm(const Gpt2Config& config)
+    : norm("transformer.ln_f", config.n_embd, config.layer_norm_epsilon) {}
+
+Gpt2LmHeadModel::Gpt2LmHeadModel(const Gpt2Config& config)
+    : embeddings_(0, "embeddings", config),
+      ln_f_(1 + static_cast<int>(config.n_layer), "ln_f", config) {
+  for (int i = 0; i < static_cast<int>(config.n_layer); ++i) {
+    blocks_.push_back(
+        std::make_unique<nn::Unit<Gpt2Block>>(i + 1, "h." + std::to_string(i), config, i));
+  }
+  constexpr const char* kHead = "lm_head.weight";
+  if (config.tie_word_embeddings) {
+    nn::Param& wte = embeddings_.block().wte;
+    wte.spec.aliases = {kHead};
+    wte.uses = 2;
+  } else {
+    own_head_.emplace(
+        nn::matrix_spec(kHead, config.vocab_size, config.n_embd, config.initializer_range));
+  }
+}
+
+at::Tensor Gpt2LmHeadModel::forward(nn::Context& context) {
+  at::Tensor x_th = embeddings_(nn::graph_root(), context);
+  for (auto& block : blocks_) x_th = (*block)(x_th, context);
+  return nn::linear(ln_f_(x_th, context), own_head_ ? *own_head_ : embeddings_.block().wte,
+                    nullptr);
+}
+
+std::vector<nn::UnitParams> Gpt2LmHeadModel::units() {
+  std::vector<nn::UnitParams> units = {embeddings_.params()};
+  for (auto& block : blocks_) units.push_back(block->params());
+  nn::UnitParams last = ln_f_.params();
+  if (own_head_) last.params.push_back(&*own_head_);
+  units.push_back(std::move(last));
+  return units;
+}
+
+}  // namespace trireme::models

@@ -1,0 +1,68 @@
+// GPT-2 (Radford et al., 2019): pre-norm decoder and language-model head, over packed tokens [T,
+// H]. Parameter names and layouts are Hugging Face's.
+//
+//   Gpt2LmHeadModel model(config);
+//   nn::allocate_values(model.units(), at::kFloat);      // or an engine's buckets
+//   at::Tensor logits_tv = model.forward(context);       // context.tokens, positions, seq
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "trireme/models/gpt2_config.h"
+#include "trireme/nn/layers.h"
+#include "trireme/nn/unit.h"
+
+namespace trireme::models {
+
+// Sum of token and position embeddings, dropout. Its input is the graph's root.
+class Gpt2Embeddings {
+ public:
+  explicit Gpt2Embeddings(const Gpt2Config& config);
+  at::Tensor forward(const at::Tensor& root, nn::Context& context);
+  void collect(std::vector<nn::Param*>& params);
+
+  nn::Param wte, wpe;
+
+ private:
+  double dropout_;
+};
+
+// x + attention(norm(x)), then + mlp(norm(that)); each with dropout before it is added.
+class Gpt2Block {
+ public:
+  Gpt2Block(const Gpt2Config& config, int layer);
+  at::Tensor forward(const at::Tensor& x_th, nn::Context& context);
+  void collect(std::vector<nn::Param*>& params);
+
+ private:
+  nn::LayerNorm ln_1_;
+  nn::Conv1D c_attn_, attn_c_proj_;
+  nn::LayerNorm ln_2_;
+  nn::Conv1D c_fc_, mlp_c_proj_;
+  int64_t heads_;
+  kernels::Dropout attention_probs_dropout_, attention_dropout_, mlp_dropout_;
+};
+
+// Logits of the next token after each: [T, vocab_size] in the compute dtype.
+class Gpt2LmHeadModel {
+ public:
+  explicit Gpt2LmHeadModel(const Gpt2Config& config);
+  at::Tensor forward(nn::Context& context);
+  std::vector<nn::UnitParams> units();
+
+ private:
+  struct FinalNorm {
+    explicit FinalNorm(const Gpt2Config& config);
+    at::Tensor forward(const at::Tensor& x_th, nn::Context&) { return norm.forward(x_th); }
+    void collect(std::vector<nn::Param*>& params) { norm.collect(params); }
+    nn::LayerNorm norm;
+  };
+  nn::Unit<Gpt2Embeddings> embeddings_;
+  std::vector<std::unique_ptr<nn::Unit<Gpt2Block>>> blocks_;
+  nn::Unit<FinalNorm> ln_f_;
+  std::optional<nn::Param> own_head_;  // when not tied to the token embeddings
+};
+
+}  // namespace trireme::models
