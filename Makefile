@@ -57,7 +57,7 @@ asan: setup ## the tests without LibTorch under the address and undefined-behavi
 
 tsan: setup ## all tests under the thread sanitizer
 	@$(call COMPILE,tsan)
-	@TSAN_OPTIONS="suppressions=$(CURDIR)/tools/tsan.supp $${TSAN_OPTIONS:-}" tools/run_tests.py ctest build/tsan
+	@TSAN_OPTIONS="suppressions=$(CURDIR)/tools/tsan.supp allocator_may_return_null=1 $${TSAN_OPTIONS:-}" tools/run_tests.py ctest build/tsan
 
 dist: program ## build/dist: a tar that runs on any x86-64 Linux with glibc 2.36 or newer
 	@tools/dist.sh $(BUILD) build/dist

@@ -17,7 +17,11 @@ add_library(trireme_libtorch INTERFACE)
 target_include_directories(trireme_libtorch SYSTEM INTERFACE
   ${_root}/include ${_root}/include/torch/csrc/api/include)
 target_compile_definitions(trireme_libtorch INTERFACE USE_DISTRIBUTED USE_C10D_GLOO FMT_HEADER_ONLY)
-target_compile_options(trireme_libtorch INTERFACE -fopenmp)  # at::parallel_for is serial without it
+# at::parallel_for is serial without it: so it is under the thread sanitizer, which does not see libgomp's barriers and
+# takes every parallel loop for a race.
+if(NOT TRIREME_SANITIZE MATCHES "thread")
+  target_compile_options(trireme_libtorch INTERFACE -fopenmp)
+endif()
 # The wheel's own libgomp, so that one OpenMP runtime is mapped.
 file(GLOB _gomp ${_root}/lib/libgomp*.so*)
 if(NOT _gomp)

@@ -26,11 +26,18 @@ inline double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
+// Processes under the thread sanitizer are that much slower to start.
+#if defined(__SANITIZE_THREAD__)
+constexpr double kPatience = 10;
+#else
+constexpr double kPatience = 1;
+#endif
+
 template <class Condition>
 bool within(double seconds, const Condition& condition) {
   const auto start = Clock::now();
   while (!condition()) {
-    if (seconds_since(start) > seconds) {
+    if (seconds_since(start) > kPatience * seconds) {
       return false;
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
