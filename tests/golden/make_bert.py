@@ -6,12 +6,11 @@ Writes one folder a case: config.json, model.safetensors, expected.safetensors (
 token_type_ids [B, L] and labels; outputs: logits, loss, grad.<parameter>). Needs torch, transformers, safetensors, numpy.
 """
 
-import json
 import pathlib
 import sys
 
 import torch
-from safetensors.torch import save_file
+from model_case import move_vectors, save_case
 from transformers import BertConfig, BertForPreTraining, BertForQuestionAnswering, BertForSequenceClassification
 
 CASES = {
@@ -32,10 +31,7 @@ def main(folder):
                         max_position_embeddings=40, initializer_range=0.2)
         config = BertConfig(**{**settings, **changes})
         model = cls(config).eval()
-        with torch.no_grad():  # biases and norms away from 0 and 1, so that every term counts
-            for parameter_name, parameter in model.named_parameters():
-                if parameter.dim() == 1:
-                    parameter.add_(torch.randn_like(parameter) * 0.1)
+        move_vectors(model)
         rows, longest = len(LENGTHS), max(LENGTHS)
         # No id 0: Hugging Face leaves the padding token without a gradient, and packed batches have none.
         inputs = dict(input_ids=torch.randint(1, 61, (rows, longest)),
@@ -73,15 +69,7 @@ def main(folder):
         elif cls is BertForPreTraining:
             expected["logits"] = out.prediction_logits
             expected["next_logits"] = out.seq_relationship_logits
-        for parameter_name, parameter in model.named_parameters():
-            if parameter.grad is not None:  # an untied model has a bias that nothing uses
-                expected["grad." + parameter_name] = parameter.grad
-        target = pathlib.Path(folder) / name
-        model.save_pretrained(target)
-        save_file({k: v.detach().contiguous() for k, v in expected.items()}, target / "expected.safetensors")
-        (target / "generation_config.json").unlink(missing_ok=True)
-        settings = json.loads((target / "config.json").read_text())
-        (target / "config.json").write_text(json.dumps(settings, indent=1) + "\n")
+        save_case(pathlib.Path(folder) / name, model, expected)
 
 
 if __name__ == "__main__":

@@ -6,12 +6,11 @@ Writes one folder a case: config.json, model.safetensors, expected.safetensors (
 outputs: logits, loss (of each next token), grad.<parameter>). Needs torch, transformers, safetensors.
 """
 
-import json
 import pathlib
 import sys
 
 import torch
-from safetensors.torch import save_file
+from model_case import move_vectors, save_case
 from transformers import GPT2Config, GPT2LMHeadModel
 
 CASES = {
@@ -30,10 +29,7 @@ def main(folder):
                         bos_token_id=0, eos_token_id=0)
         config = GPT2Config(**{**settings, **changes})
         model = GPT2LMHeadModel(config).eval()
-        with torch.no_grad():  # biases and norms away from 0 and 1, so that every term counts
-            for parameter in model.parameters():
-                if parameter.dim() == 1:
-                    parameter.add_(torch.randn_like(parameter) * 0.1)
+        move_vectors(model)
         longest = max(LENGTHS)
         ids = torch.randint(0, config.vocab_size, (len(LENGTHS), longest))
         mask = (torch.arange(longest) < torch.tensor(LENGTHS)[:, None]).long()
@@ -42,14 +38,7 @@ def main(folder):
         loss = torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
         loss.backward()
         expected = {"input_ids": ids, "attention_mask": mask, "logits": logits, "loss": loss}
-        for parameter_name, parameter in model.named_parameters():
-            expected["grad." + parameter_name] = parameter.grad
-        target = pathlib.Path(folder) / name
-        model.save_pretrained(target)
-        save_file({k: v.detach().contiguous() for k, v in expected.items()}, target / "expected.safetensors")
-        (target / "generation_config.json").unlink(missing_ok=True)
-        settings = json.loads((target / "config.json").read_text())
-        (target / "config.json").write_text(json.dumps(settings, indent=1) + "\n")
+        save_case(pathlib.Path(folder) / name, model, expected)
 
 
 if __name__ == "__main__":

@@ -99,17 +99,9 @@ TEST_P(BertPreTrainingTest, EqualsHuggingFace) {
 INSTANTIATE_TEST_SUITE_P(Cases, BertPreTrainingTest,
                          ::testing::Values("bert/pretrain-tied", "bert/pretrain-untied"));
 
-// Dropout: the same step redraws the same masks, another step others, and evaluation none.
 TEST(BertDropout, IsByCounter) {
   GoldenCase golden("bert/qa");
-  auto model = load<BertForQuestionAnswering>("bert/qa");
-  const at::Tensor plain = model->forward(golden.context).detach();
-  golden.context.training = true;
-  const at::Tensor first = model->forward(golden.context).detach();
-  EXPECT_FALSE(at::allclose(plain, first));
-  EXPECT_TRUE(at::equal(first, model->forward(golden.context).detach()));
-  golden.context.dropout.step = 2;
-  EXPECT_FALSE(at::equal(first, model->forward(golden.context).detach()));
+  trireme::testing::expect_dropout_by_counter(*load<BertForQuestionAnswering>("bert/qa"), golden);
 }
 
 // Units are seen to begin and end, backward in reverse, and ready() comes once a Param.

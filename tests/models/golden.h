@@ -125,6 +125,18 @@ inline double gradient_error(const std::vector<nn::UnitParams>& units,
   return std::sqrt(differences / squares);
 }
 
+// The same step redraws the same masks, another step others, and evaluation none.
+template <class Model>
+void expect_dropout_by_counter(Model& model, GoldenCase& golden) {
+  const at::Tensor plain = model.forward(golden.context).detach();
+  golden.context.training = true;
+  const at::Tensor first = model.forward(golden.context).detach();
+  EXPECT_FALSE(at::allclose(plain, first));
+  EXPECT_TRUE(at::equal(first, model.forward(golden.context).detach()));
+  golden.context.dropout.step = 2;
+  EXPECT_FALSE(at::equal(first, model.forward(golden.context).detach()));
+}
+
 inline at::Tensor real_rows(const at::Tensor& x, const GoldenCase& golden) {
   return x.detach().narrow(0, 0, golden.seq.real_tokens()).to(at::kFloat);
 }
