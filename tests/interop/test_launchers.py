@@ -6,6 +6,7 @@ Needs the test binaries comm_rank and launch_main (built with the tests) in TRIR
 import os
 import pty
 import re
+import select
 import shutil
 import signal
 import socket
@@ -92,21 +93,35 @@ def test_a_port_in_use_under_mpirun_is_an_input_error():
     assert re.search(rf"error: port {port} on 127.0.0.1 is in use; .*MASTER_PORT", done.stderr), done.stderr
 
 
+def read_terminal(terminal, seconds):
+    """What is there within the time; empty when the terminal's last process has gone."""
+    assert select.select([terminal], [], [], seconds)[0], f"nothing on the terminal for {seconds} s"
+    try:
+        return os.read(terminal, 4096)
+    except OSError:
+        return b""
+
+
 def test_control_c_on_a_terminal_saves_and_ends_the_job():
     pid, terminal = pty.fork()
     if pid == 0:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a job in the background has it ignored, and ignored it stays
         os.execve(LAUNCHER, [str(LAUNCHER), "2", "-", str(RANK), "loop-all"], environment())
     said = b""
     pids = {}
     try:
         while len(pids) < 2:
-            said += os.read(terminal, 4096)
+            more = read_terminal(terminal, 60)
+            assert more, said
+            said += more
             pids = {m[1]: int(m[2]) for m in re.finditer(rb"ready (\d) (\d+)\r", said)}
         os.write(terminal, b"\x03")
-        while True:
-            said += os.read(terminal, 4096)
-    except OSError:  # the terminal's last process has gone
-        pass
+        while more := read_terminal(terminal, 60):
+            said += more
+    except BaseException:
+        os.kill(pid, signal.SIGKILL)  # its ranks die with it
+        os.waitpid(pid, 0)
+        raise
     _, status = os.waitpid(pid, 0)
     assert os.waitstatus_to_exitcode(status) == 3, said
     assert b"trireme launch: SIGINT: waiting for the ranks to save and stop" in said, said
