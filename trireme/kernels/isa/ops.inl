@@ -138,25 +138,25 @@ TRIREME_INLINE Vf normal_cdf(Vf x, Vf* gauss) {
   return x < 0.0f ? half_tail : 1.0f - half_tail;
 }
 
-// gelu(x) = x * share(x); its derivative is share + x * slope.
-struct GeluShare {
-  Vf share, slope;
+// gelu(x) = x * share(x), and its derivative.
+struct GeluParts {
+  Vf share, derivative;
 };
 // Phi(x).
 struct GeluErf {
-  TRIREME_INLINE GeluShare of(Vf x) {
+  TRIREME_INLINE GeluParts of(Vf x) {
     Vf gauss, cdf = normal_cdf(x, &gauss);
-    return {cdf, gauss * 0.3989422804014327f};
+    return {cdf, cdf + x * gauss * 0.3989422804014327f};
   }
 };
 // (1 + tanh u) / 2 = 1 / (1 + e^-2u) with u = sqrt(2 / pi) (x + 0.044715 x^3).
 struct GeluTanh {
-  TRIREME_INLINE GeluShare of(Vf x) {
+  TRIREME_INLINE GeluParts of(Vf x) {
     constexpr float kLinear = 1.5957691216057308f;  // 2 sqrt(2 / pi)
     constexpr float kCubic = kLinear * 0.044715f;
     Vf squared = x * x;
     Vf share = 1.0f / (1.0f + vexp(-x * (squared * kCubic + kLinear)));
-    return {share, share * (1.0f - share) * (squared * (3.0f * kCubic) + kLinear)};
+    return {share, share + x * share * (1.0f - share) * (squared * (3.0f * kCubic) + kLinear)};
   }
 };
 
@@ -188,8 +188,7 @@ void gelu_rows_backward(const void* dy_, const void* h_, const void* bias_, void
     for (int64_t j = 0; j < n; j += kLanes) {
       int m = left(n, j);
       Vf x = load_some(h + t * n + j, m) + load_some(bias + j, m);
-      const GeluShare gelu = Form::of(x);
-      Vf d = load_some(dy + t * n + j, m) * (gelu.share + x * gelu.slope);
+      Vf d = load_some(dy + t * n + j, m) * Form::of(x).derivative;
       store_some(dh + t * n + j, d, m);
       store_some(bias_grad + j, load_some(bias_grad + j, m) + d, m);
     }
