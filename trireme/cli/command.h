@@ -13,7 +13,7 @@ namespace trireme::cli {
 using Run = std::function<int()>;
 
 // A subcommand of `parent`, which is the program or another subcommand. Commands are made through
-// this alone: a file that makes a CLI::App itself compiles the whole of CLI11 (20 s).
+// this alone: a file that makes a CLI::App itself compiles more of CLI11 (10.2 s instead of 8.6 s).
 CLI::App* add_command(CLI::App& parent, const std::string& name, const std::string& help);
 
 void add_data_command(CLI::App& app, Run& run);

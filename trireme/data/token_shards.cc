@@ -4,7 +4,7 @@
 #include <filesystem>
 #include <limits>
 #include <numeric>
-#include <type_traits>
+#include <system_error>
 
 #include "trireme/base/error.h"
 
@@ -220,7 +220,9 @@ void TokenShardWriter::commit() {
   append_all(bytes, index_.places);
   append_all(bytes, index_.documents);
   index_file_.write(bytes);
-  std::filesystem::remove(index_path(prefix_));  // an older index must not speak of newer data
+  std::error_code error;
+  std::filesystem::remove(index_path(prefix_), error);  // it must not speak of newer data
+  if (error) throw run_error(index_path(prefix_), ": cannot be removed: ", error.message());
   data_.commit();
   index_file_.commit();
 }
