@@ -19,6 +19,10 @@ WorkPtr finished_work() {
   return std::make_shared<FinishedWork>();
 }
 
+at::Tensor Group::empty(int64_t numel, at::ScalarType dtype) {
+  return at::empty({numel}, dtype);
+}
+
 std::vector<std::string> Group::all_gather_bytes(const std::string& mine, std::string_view tag) {
   const auto size_of = [](const std::string& s) { return static_cast<int64_t>(s.size()); };
   const at::Tensor sizes = at::empty({size()}, at::kLong);

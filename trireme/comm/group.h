@@ -53,6 +53,11 @@ class Group {
   virtual int rank() const = 0;
   virtual int size() const = 0;
 
+  // Memory for buffers, flat and not initialised: where the backend has memory that its ranks
+  // share, operations work on it in place; any other tensor does too, at the price of copies. May
+  // outlive the group.
+  virtual at::Tensor empty(int64_t numel, at::ScalarType dtype);
+
   // `tag` says what the operation is for, in errors and traces ("loss", "grads/3"); it does no
   // matching. Tensors: any shape; float32, float64, bfloat16, int32 and int64 for reductions (kAvg:
   // floating point only), any dtype otherwise.
