@@ -518,10 +518,15 @@ constexpr ElementOps element_ops() {
           store_rows<T>,       cross_entropy<T>};
 }
 
+#include "trireme/kernels/isa/reduce.inl"
+
+constexpr ReduceOps kReduceOps{reduce<float>, reduce<double>,  reduce<Fp16>,
+                               reduce<Bf16>,  reduce<int32_t>, reduce<int64_t>};
+
 }  // namespace
 
 extern const OpsTable TRIREME_ISA_TABLE;
 const OpsTable TRIREME_ISA_TABLE = {TRIREME_ISA_NAME, element_ops<float>(), element_ops<Bf16>(),
-                                    draws};
+                                    kReduceOps, draws};
 
 }  // namespace trireme::kernels::isa

@@ -83,10 +83,23 @@ struct ElementOps {
                         int64_t n, int64_t begin, int64_t end);
 };
 
+// What the ranks' buffers become; kAvg divides the sum by the number of sources (integers towards
+// zero).
+enum class Reduction { kSum, kMin, kMax, kAvg };
+
+// dst[0..n_dst)[i] = src[0][i] op src[1][i] op ..., i < n, in that order; a dst may be a src.
+// 16-bit types are combined in fp32 and rounded once.
+typedef void (*Reduce)(Reduction op, const void* const* src, int n_src, void* const* dst, int n_dst,
+                       int64_t n);
+struct ReduceOps {
+  Reduce fp32, fp64, fp16, bf16, int32, int64;
+};
+
 struct OpsTable {
   const char* name;  // "avx512", "avx2", "plain"
   ElementOps fp32;
   ElementOps bf16;
+  ReduceOps reduce;
   // draws[0..n) of 16 bits for one row: the definition of dropout, for tests. n is rounded up to a
   // multiple of 128 in the buffer.
   void (*draws)(const RowDropout& drop, int32_t sample, int32_t position, uint16_t* out, int64_t n);
