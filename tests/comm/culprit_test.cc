@@ -92,26 +92,6 @@ TEST(Failure, SurvivesJson) {
   EXPECT_FALSE(failure_from_json("[]").has_value());
 }
 
-TEST(Operations, LastOfEachGroupWithItsAge) {
-  OperationTable table;
-  const Operation first = table.begin({"world", "all_reduce", "a"});
-  const Operation second = table.begin({"world", "broadcast", "b"});
-  EXPECT_EQ(first.seq, 1U);
-  EXPECT_EQ(second.seq, 2U);
-  Operation send{"world", "send", "x"};
-  send.peer = 3;
-  EXPECT_EQ(table.begin(send).seq, 1U);
-  table.end(first);
-  const auto last = operations_from_json(to_json(table.last()));
-  ASSERT_EQ(last.size(), 2U);
-  EXPECT_EQ(last[0].tag, "b");
-  EXPECT_TRUE(last[0].running);
-  EXPECT_GE(last[0].age_s, 0);
-  EXPECT_EQ(last[1].peer, 3);
-  table.end(second);
-  EXPECT_FALSE(table.last()[0].running);
-}
-
 TEST(Board, TheFirstReportStands) {
   FailureBoard board;
   int calls = 0;

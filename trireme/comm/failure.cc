@@ -30,7 +30,7 @@ std::string instead(const std::vector<Operation>& last) {
 
 const Operation* same_series(const std::vector<Operation>& last, const Operation& mine) {
   for (const Operation& o : last) {
-    if (o.group == mine.group && o.peer < 0) {
+    if (o.group == mine.group && !o.point_to_point()) {
       return &o;
     }
   }
@@ -83,7 +83,7 @@ Failure find_culprit(const Operation& mine, int my_rank, const std::vector<int>&
       gone.culprits.push_back(r);
     } else if (answer.kind == Answer::Kind::kSilent) {
       silent.culprits.push_back(r);
-    } else if (mine.peer >= 0) {
+    } else if (mine.point_to_point()) {
       if (r == mine.peer) {
         behind = {{r}, cat("did not come to the other side of it: ", instead(answer.last))};
       }

@@ -32,7 +32,7 @@ std::string describe(const Failure& failure, const std::vector<Peer>& peers, int
 // How a peer answered when it was asked what it is doing.
 struct Answer {
   enum class Kind { kGone, kSilent, kSpoke } kind = Kind::kSilent;
-  std::vector<Operation> last;  // kSpoke: its OperationTable::last()
+  std::vector<Operation> last;  // kSpoke: its FlightRecorder::last()
 };
 
 // Who holds up `mine`, given what the others say. Pure. `answers` by world rank; `ranks` are those

@@ -91,15 +91,18 @@ class GlooGroup : public Group {
     auto gloo = ProcessGroupGloo::Options::create(to_ms(options.connect_timeout_s));
     gloo->devices.push_back(transport_->device);
     gloo->threads = 2;
-    const Operation connecting =
-        shared_->liveness->operations().begin({name_ + " (connecting)", "connect", "start"});
+    FlightRecorder& recorder = *shared_->liveness->recorder();
+    id_ = recorder.add_group(name_, options.ranks);
+    const auto start = recorder.add_group(name_ + " (connecting)", options.ranks);
+    const auto connecting =
+        recorder.begin(start, {.kind = OperationKind::kConnect, .tag = "start"});
     try {
       gloo_ = c10::make_intrusive<ProcessGroupGloo>(options.store, rank_, size(), gloo);
     } catch (const std::exception&) {
       shared_->fail_broken(connecting);
     }
     gloo_->setTimeout(kPatience * shared_->timeout + kGlooGrace);
-    shared_->liveness->operations().end(connecting);
+    recorder.end(connecting);
   }
 
   // Gloo cannot give an operation up, and its destructor waits for those that it has: after a
@@ -117,10 +120,11 @@ class GlooGroup : public Group {
   int size() const override { return static_cast<int>(shared_->ranks.size()); }
 
   WorkPtr all_reduce(at::Tensor buffer, ReduceOp op, std::string_view tag) override {
-    const Operation operation = begin("all_reduce", tag, buffer);
-    check_average(op, buffer, operation);
+    const OperationName name{"all_reduce", tag};
+    check_average(op, buffer, name);
+    const Ticket ticket = begin(OperationKind::kAllReduce, tag, buffer);
     if (buffer.numel() == 0) {
-      return nothing(operation);
+      return nothing(ticket);
     }
     const at::NoGradGuard no_grad;
     at::Tensor staged = stage(buffer);
@@ -128,15 +132,15 @@ class GlooGroup : public Group {
     c10d::AllreduceOptions options;
     options.reduceOp = gloo_op(op);
     return start(
-        operation, [&] { return gloo_->allreduce(tensors, options); },
+        ticket, [&] { return gloo_->allreduce(tensors, options); },
         [=, size = size()] { buffer.copy_(op == ReduceOp::kAvg ? staged.div_(size) : staged); });
   }
 
   WorkPtr broadcast(at::Tensor buffer, int root, std::string_view tag) override {
-    const Operation operation = begin("broadcast", tag, buffer);
-    check_rank(root, operation);
+    check_rank(root, {"broadcast", tag});
+    const Ticket ticket = begin(OperationKind::kBroadcast, tag, buffer, root);
     if (buffer.numel() == 0) {
-      return nothing(operation);
+      return nothing(ticket);
     }
     const at::NoGradGuard no_grad;
     const bool mine = root == rank_;
@@ -145,7 +149,7 @@ class GlooGroup : public Group {
     c10d::BroadcastOptions options;
     options.rootRank = root;
     return start(
-        operation, [&] { return gloo_->broadcast(tensors, options); },
+        ticket, [&] { return gloo_->broadcast(tensors, options); },
         [=] {
           if (!mine) {
             buffer.copy_(staged);
@@ -154,10 +158,10 @@ class GlooGroup : public Group {
   }
 
   WorkPtr all_gather(at::Tensor out, at::Tensor in, std::string_view tag) override {
-    const Operation operation = begin("all_gather", tag, out);
-    check_sizes(out, in, operation);
+    check_sizes(out, in, {"all_gather", tag});
+    const Ticket ticket = begin(OperationKind::kAllGather, tag, out);
     if (out.numel() == 0) {
-      return nothing(operation);
+      return nothing(ticket);
     }
     const at::NoGradGuard no_grad;
     at::Tensor staged_in = stage(in);
@@ -165,17 +169,18 @@ class GlooGroup : public Group {
     at::Tensor in_bytes = bytes_of(staged_in);
     at::Tensor out_bytes = bytes_of(staged);
     return start(
-        operation, [&] { return gloo_->_allgather_base(out_bytes, in_bytes); },
+        ticket, [&] { return gloo_->_allgather_base(out_bytes, in_bytes); },
         [=] { out.copy_(staged); });
   }
 
   WorkPtr reduce_scatter(at::Tensor out, at::Tensor in, ReduceOp op,
                          std::string_view tag) override {
-    const Operation operation = begin("reduce_scatter", tag, in);
-    check_average(op, in, operation);
-    check_sizes(in, out, operation);
+    const OperationName name{"reduce_scatter", tag};
+    check_average(op, in, name);
+    check_sizes(in, out, name);
+    const Ticket ticket = begin(OperationKind::kReduceScatter, tag, in);
     if (in.numel() == 0) {
-      return nothing(operation);
+      return nothing(ticket);
     }
     const at::NoGradGuard no_grad;
     // As Gloo in LibTorch itself does it: all of it is reduced, each rank keeps its part.
@@ -185,104 +190,114 @@ class GlooGroup : public Group {
     c10d::AllreduceOptions options;
     options.reduceOp = gloo_op(op);
     return start(
-        operation, [&] { return gloo_->allreduce(tensors, options); },
+        ticket, [&] { return gloo_->allreduce(tensors, options); },
         [=, size = size()] { out.copy_(op == ReduceOp::kAvg ? mine.div_(size) : mine); });
   }
 
   WorkPtr send(at::Tensor buffer, int peer, std::string_view tag) override {
-    const Operation operation = begin("send", tag, buffer, peer);
+    check_rank(peer, {"send", tag});
+    const Ticket ticket = begin(OperationKind::kSend, tag, buffer, peer);
     if (buffer.numel() == 0) {
-      return nothing(operation);
+      return nothing(ticket);
     }
     const at::NoGradGuard no_grad;
     at::Tensor staged = stage(buffer);
     std::vector<at::Tensor> tensors{bytes_of(staged)};
-    auto gloo = launch(operation, [&] { return gloo_->send(tensors, peer, 0); });
+    auto gloo = launch(ticket, [&] { return gloo_->send(tensors, peer, 0); });
     return point_to_point_work(
-        shared_, operation, [staged] {}, std::move(gloo));
+        shared_, ticket, [staged] {}, std::move(gloo));
   }
 
   WorkPtr recv(at::Tensor buffer, int peer, std::string_view tag) override {
-    const Operation operation = begin("recv", tag, buffer, peer);
+    check_rank(peer, {"recv", tag});
+    const Ticket ticket = begin(OperationKind::kRecv, tag, buffer, peer);
     if (buffer.numel() == 0) {
-      return nothing(operation);
+      return nothing(ticket);
     }
     const at::NoGradGuard no_grad;
     at::Tensor staged = stage_empty(buffer);
     std::vector<at::Tensor> tensors{bytes_of(staged)};
-    auto gloo = launch(operation, [&] { return gloo_->recv(tensors, peer, 0); });
+    auto gloo = launch(ticket, [&] { return gloo_->recv(tensors, peer, 0); });
     return point_to_point_work(
-        shared_, operation, [=] { buffer.copy_(staged); }, std::move(gloo));
+        shared_, ticket, [=] { buffer.copy_(staged); }, std::move(gloo));
   }
 
   void barrier(std::string_view tag) override { meet(tag, /*patience=*/1); }
   void patient_barrier(std::string_view tag) override { meet(tag, kPatience); }
 
  private:
-  Operation begin(const char* kind, std::string_view tag, const at::Tensor& tensor, int peer = -1) {
-    Operation operation{name_, kind, std::string(tag)};
+  using Ticket = FlightRecorder::Ticket;
+  // Of a call that is refused before it becomes an operation.
+  struct OperationName {
+    const char* kind;
+    std::string_view tag;
+  };
+
+  Ticket begin(OperationKind kind, std::string_view tag, const at::Tensor& tensor, int peer = -1) {
+    FlightRecorder::Call call{.kind = kind, .tag = tag, .peer = peer};
     if (tensor.defined()) {
-      operation.bytes = static_cast<int64_t>(tensor.nbytes());
-      operation.dtype = c10::toString(tensor.scalar_type());
+      call.bytes = static_cast<int64_t>(tensor.nbytes());
+      call.dtype = tensor.scalar_type();
     }
-    if (peer >= 0) {
-      check_rank(peer, operation);
-      operation.peer = shared_->ranks[static_cast<size_t>(peer)];
-    }
-    return shared_->liveness->operations().begin(operation);
+    return shared_->liveness->recorder()->begin(id_, call);
   }
 
   // Gloo takes no empty buffers.
-  WorkPtr nothing(const Operation& operation) {
-    shared_->check_alive(operation);
-    shared_->liveness->operations().end(operation);
+  WorkPtr nothing(const Ticket& ticket) {
+    shared_->check_alive(ticket);
+    shared_->liveness->recorder()->end(ticket);
     return finished_work();
   }
 
   template <class Call>
-  c10::intrusive_ptr<c10d::Work> launch(const Operation& operation, const Call& call) {
-    shared_->check_alive(operation);
+  c10::intrusive_ptr<c10d::Work> launch(const Ticket& ticket, const Call& call) {
+    shared_->check_alive(ticket);
     try {
       const std::lock_guard lock(enqueue_mutex());
       return call();
     } catch (const std::exception& e) {
       if (shared_->liveness->board().wait_for(kNewsTime)) {
-        shared_->check_alive(operation);
+        shared_->check_alive(ticket);
       }
-      throw run_error(operation.name(), ": ", first_line(e.what()));
+      throw run_error(shared_->liveness->recorder()->operation(ticket).name(), ": ",
+                      first_line(e.what()));
     }
   }
 
   template <class Call>
-  WorkPtr start(const Operation& operation, const Call& call, std::function<void()> finish,
+  WorkPtr start(const Ticket& ticket, const Call& call, std::function<void()> finish,
                 int patience = 1) {
-    auto gloo = launch(operation, call);
-    return collective_work(shared_, operation, std::move(finish), *gloo, patience);
+    auto gloo = launch(ticket, call);
+    return collective_work(shared_, ticket, std::move(finish), *gloo, patience);
   }
 
   void meet(std::string_view tag, int patience) {
-    const Operation operation = begin("barrier", tag, at::Tensor());
+    const Ticket ticket = begin(OperationKind::kBarrier, tag, at::Tensor());
     start(
-        operation, [&] { return gloo_->barrier(); }, [] {}, patience)
+        ticket, [&] { return gloo_->barrier(); }, [] {}, patience)
         ->wait();
   }
 
-  void check_rank(int rank, const Operation& operation) const {
+  template <class... Parts>
+  Error refused(const OperationName& name, const Parts&... parts) const {
+    return run_error(name.kind, " '", name.tag, "' of ", name_, parts...);
+  }
+  void check_rank(int rank, const OperationName& name) const {
     if (rank < 0 || rank >= size()) {
-      throw run_error(operation.name(), ": there is no rank ", rank, " in a group of ", size());
+      throw refused(name, ": there is no rank ", rank, " in a group of ", size());
     }
   }
   void check_sizes(const at::Tensor& whole, const at::Tensor& part,
-                   const Operation& operation) const {
+                   const OperationName& name) const {
     if (whole.numel() != part.numel() * size() || whole.scalar_type() != part.scalar_type()) {
-      throw run_error(operation.name(), ": ", size(), " parts of ", part.numel(), " ",
-                      c10::toString(part.scalar_type()), " do not make ", whole.numel(), " ",
-                      c10::toString(whole.scalar_type()));
+      throw refused(name, ": ", size(), " parts of ", part.numel(), " ",
+                    c10::toString(part.scalar_type()), " do not make ", whole.numel(), " ",
+                    c10::toString(whole.scalar_type()));
     }
   }
-  static void check_average(ReduceOp op, const at::Tensor& tensor, const Operation& operation) {
+  void check_average(ReduceOp op, const at::Tensor& tensor, const OperationName& name) const {
     if (op == ReduceOp::kAvg && !tensor.is_floating_point()) {
-      throw run_error(operation.name(), ": an average of integers; use kSum");
+      throw refused(name, ": an average of integers; use kSum");
     }
   }
 
@@ -290,6 +305,7 @@ class GlooGroup : public Group {
   std::shared_ptr<GlooShared> shared_;
   std::shared_ptr<GlooTransport> transport_;
   c10::intrusive_ptr<ProcessGroupGloo> gloo_;
+  FlightRecorder::GroupId id_ = 0;
   int rank_ = 0;
 };
 

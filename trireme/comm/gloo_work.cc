@@ -27,10 +27,10 @@ struct Completion {
 
 class GlooWork : public Work {
  public:
-  GlooWork(std::shared_ptr<GlooShared> shared, Operation operation, std::function<void()> finish,
-           int patience)
+  GlooWork(std::shared_ptr<GlooShared> shared, FlightRecorder::Ticket ticket,
+           std::function<void()> finish, int patience)
       : shared_(std::move(shared)),
-        operation_(std::move(operation)),
+        ticket_(ticket),
         finish_(std::move(finish)),
         patience_(patience),
         deadline_(Clock::now() + patience * shared_->timeout) {}
@@ -39,19 +39,21 @@ class GlooWork : public Work {
     if (finished_) {
       return;
     }
-    wait_for_gloo();
+    {
+      const BlockedTime blocked(*shared_->liveness->recorder());
+      wait_for_gloo();
+    }
     const at::NoGradGuard no_grad;
     finish_();
     finish_ = nullptr;  // lets the staging copy go
     finished_ = true;
-    shared_->liveness->operations().end(operation_);
   }
 
  protected:
   virtual void wait_for_gloo() = 0;
 
   std::shared_ptr<GlooShared> shared_;
-  Operation operation_;
+  FlightRecorder::Ticket ticket_;
   std::function<void()> finish_;
   int patience_;  // deadlines that it may take
   Clock::time_point deadline_;
@@ -60,17 +62,23 @@ class GlooWork : public Work {
 
 class CollectiveWork : public GlooWork {
  public:
-  CollectiveWork(std::shared_ptr<GlooShared> shared, Operation operation,
+  CollectiveWork(std::shared_ptr<GlooShared> shared, FlightRecorder::Ticket ticket,
                  std::function<void()> finish, c10d::Work& gloo, int patience)
-      : GlooWork(std::move(shared), std::move(operation), std::move(finish), patience) {
-    gloo.getFuture()->addCallback([completion = completion_](c10::ivalue::Future& future) {
-      {
-        const std::lock_guard lock(completion->mutex);
-        completion->done = true;
-        completion->failed = future.hasError();
-      }
-      completion->changed.notify_all();
-    });
+      : GlooWork(std::move(shared), ticket, std::move(finish), patience) {
+    // The callback may come late or never, so it holds no more than it needs.
+    gloo.getFuture()->addCallback(
+        [completion = completion_, ticket,
+         recorder = shared_->liveness->recorder()](c10::ivalue::Future& future) {
+          if (!future.hasError()) {
+            recorder->end(ticket);
+          }
+          {
+            const std::lock_guard lock(completion->mutex);
+            completion->done = true;
+            completion->failed = future.hasError();
+          }
+          completion->changed.notify_all();
+        });
   }
 
   bool done() override {
@@ -83,18 +91,18 @@ class CollectiveWork : public GlooWork {
     std::unique_lock lock(completion_->mutex);
     while (!completion_->done) {
       if (const auto failure = shared_->liveness->board().get()) {
-        shared_->fail(*failure, operation_);
+        shared_->fail(*failure, ticket_);
       }
       const auto now = Clock::now();
       if (now >= deadline_) {
         lock.unlock();
-        shared_->fail_deadline(operation_, patience_);
+        shared_->fail_deadline(ticket_, patience_);
       }
       completion_->changed.wait_until(lock, std::min(deadline_, now + kLookTime));
     }
     if (completion_->failed) {
       lock.unlock();
-      shared_->fail_broken(operation_);
+      shared_->fail_broken(ticket_);
     }
   }
 
@@ -105,9 +113,9 @@ class CollectiveWork : public GlooWork {
 // Gloo's send and recv have no future; they can be aborted.
 class PointToPointWork : public GlooWork {
  public:
-  PointToPointWork(std::shared_ptr<GlooShared> shared, Operation operation,
+  PointToPointWork(std::shared_ptr<GlooShared> shared, FlightRecorder::Ticket ticket,
                    std::function<void()> finish, c10::intrusive_ptr<c10d::Work> gloo)
-      : GlooWork(std::move(shared), std::move(operation), std::move(finish), /*patience=*/1),
+      : GlooWork(std::move(shared), ticket, std::move(finish), /*patience=*/1),
         gloo_(std::move(gloo)) {}
 
   bool done() override { return finished_; }
@@ -125,13 +133,14 @@ class PointToPointWork : public GlooWork {
     }
     board.unsubscribe(id);
     if (arrived) {
+      shared_->liveness->recorder()->end(ticket_);
       return;
     }
-    shared_->check_alive(operation_);
+    shared_->check_alive(ticket_);
     if (Clock::now() >= deadline_) {
-      shared_->fail_deadline(operation_, patience_);
+      shared_->fail_deadline(ticket_, patience_);
     }
-    shared_->fail_broken(operation_);
+    shared_->fail_broken(ticket_);
   }
 
  private:
@@ -140,41 +149,42 @@ class PointToPointWork : public GlooWork {
 
 }  // namespace
 
-void GlooShared::fail(const Failure& failure, const Operation& operation) {
+void GlooShared::fail(const Failure& failure, const FlightRecorder::Ticket& ticket) {
   broken = true;
+  const Operation operation = liveness->recorder()->operation(ticket);
   throw run_error(describe(failure, liveness->peers(), liveness->rank(), &operation));
 }
 
-void GlooShared::fail_deadline(const Operation& operation, int patience) {
-  Failure failure = liveness->find_out(operation, ranks);
+void GlooShared::fail_deadline(const FlightRecorder::Ticket& ticket, int patience) {
+  Failure failure = liveness->find_out(liveness->recorder()->operation(ticket), ranks);
   failure.reason += cat("; deadline of ", static_cast<double>((patience * timeout).count()) / 1000,
                         " s (", patience == 1 ? "" : cat(patience, " times "), "comm.timeout_s)");
-  fail(failure, operation);
+  fail(failure, ticket);
 }
 
-void GlooShared::fail_broken(const Operation& operation) {
+void GlooShared::fail_broken(const FlightRecorder::Ticket& ticket) {
   if (const auto failure = liveness->board().wait_for(kNewsTime)) {
-    fail(*failure, operation);
+    fail(*failure, ticket);
   }
-  fail(liveness->find_out(operation, ranks), operation);
+  fail(liveness->find_out(liveness->recorder()->operation(ticket), ranks), ticket);
 }
 
-void GlooShared::check_alive(const Operation& operation) {
+void GlooShared::check_alive(const FlightRecorder::Ticket& ticket) {
   if (const auto failure = liveness->board().get()) {
-    fail(*failure, operation);
+    fail(*failure, ticket);
   }
 }
 
-WorkPtr collective_work(std::shared_ptr<GlooShared> shared, Operation operation,
+WorkPtr collective_work(std::shared_ptr<GlooShared> shared, FlightRecorder::Ticket ticket,
                         std::function<void()> finish, c10d::Work& gloo, int patience) {
-  return std::make_shared<CollectiveWork>(std::move(shared), std::move(operation),
-                                          std::move(finish), gloo, patience);
+  return std::make_shared<CollectiveWork>(std::move(shared), ticket, std::move(finish), gloo,
+                                          patience);
 }
 
-WorkPtr point_to_point_work(std::shared_ptr<GlooShared> shared, Operation operation,
+WorkPtr point_to_point_work(std::shared_ptr<GlooShared> shared, FlightRecorder::Ticket ticket,
                             std::function<void()> finish, c10::intrusive_ptr<c10d::Work> gloo) {
-  return std::make_shared<PointToPointWork>(std::move(shared), std::move(operation),
-                                            std::move(finish), std::move(gloo));
+  return std::make_shared<PointToPointWork>(std::move(shared), ticket, std::move(finish),
+                                            std::move(gloo));
 }
 
 }  // namespace trireme::comm

@@ -24,21 +24,21 @@ struct GlooShared {
   std::chrono::milliseconds timeout;
   std::atomic<bool> broken = false;  // an operation was given up: Gloo may still be in it
 
-  // Each throws the run_error of `operation`: for a failure that is known,
-  [[noreturn]] void fail(const Failure& failure, const Operation& operation);
+  // Each throws the run_error of the operation under `ticket`: for a failure that is known,
+  [[noreturn]] void fail(const Failure& failure, const FlightRecorder::Ticket& ticket);
   // for one that took `patience` deadlines,
-  [[noreturn]] void fail_deadline(const Operation& operation, int patience);
+  [[noreturn]] void fail_deadline(const FlightRecorder::Ticket& ticket, int patience);
   // for a connection that broke: the liveness ring knows in a moment which rank it was.
-  [[noreturn]] void fail_broken(const Operation& operation);
+  [[noreturn]] void fail_broken(const FlightRecorder::Ticket& ticket);
   // Throws when a failure of the job is known.
-  void check_alive(const Operation& operation);
+  void check_alive(const FlightRecorder::Ticket& ticket);
 };
 
 // `finish` runs once, in wait(), when Gloo is done: it copies the result to where it belongs.
 // A collective may take `patience` deadlines.
-WorkPtr collective_work(std::shared_ptr<GlooShared> shared, Operation operation,
+WorkPtr collective_work(std::shared_ptr<GlooShared> shared, FlightRecorder::Ticket ticket,
                         std::function<void()> finish, c10d::Work& gloo, int patience);
-WorkPtr point_to_point_work(std::shared_ptr<GlooShared> shared, Operation operation,
+WorkPtr point_to_point_work(std::shared_ptr<GlooShared> shared, FlightRecorder::Ticket ticket,
                             std::function<void()> finish, c10::intrusive_ptr<c10d::Work> gloo);
 
 }  // namespace trireme::comm

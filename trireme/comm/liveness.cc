@@ -9,6 +9,7 @@
 #include <cerrno>
 
 #include "trireme/base/error.h"
+#include "trireme/base/json.h"
 
 namespace trireme::comm {
 namespace {
@@ -36,12 +37,23 @@ std::vector<int> all_but(int rank, size_t size) {
   return out;
 }
 
+// What a peer answered; empty when it is not what we would write.
+std::vector<Operation> operations_of(const std::string& text) {
+  try {
+    return operations_from_json(parse_json(text, "answer"), "answer");
+  } catch (const Error&) {
+    return {};
+  }
+}
+
 }  // namespace
 
-Liveness::Liveness(int rank, std::vector<Peer> peers, Fd listener, const std::string& run)
+Liveness::Liveness(int rank, std::vector<Peer> peers, Fd listener, const std::string& run,
+                   std::shared_ptr<FlightRecorder> recorder)
     : rank_(rank),
       peers_(std::move(peers)),
       greeting_("trireme " + run + " "),
+      recorder_(std::move(recorder)),
       listener_(std::move(listener)),
       wake_(eventfd(0, EFD_CLOEXEC)) {
   const Peer& next = peers_[static_cast<size_t>((rank_ + 1) % static_cast<int>(peers_.size()))];
@@ -145,7 +157,7 @@ Liveness::Fate Liveness::take_line(Connection& connection, const std::string& li
       }
       return Fate::kClose;
     case kQuestion:
-      send_text(connection.socket, to_json(operations_.last()) + "\n", kAnswerTime);
+      send_text(connection.socket, dump_json(to_json(recorder_->last())) + "\n", kAnswerTime);
       return Fate::kClose;
     default:  // kGoodbye, or nothing we know
       return Fate::kClose;
@@ -245,7 +257,7 @@ std::map<int, Answer> Liveness::tell(const std::vector<int>& ranks, const std::s
         } else if (n == 0 || errno != EAGAIN) {
           const bool spoke = !call.received.empty() && call.received.back() == '\n';
           answer.kind = spoke ? Answer::Kind::kSpoke : Answer::Kind::kGone;
-          answer.last = operations_from_json(call.received);
+          answer.last = operations_of(call.received);
           over = true;
         }
       }

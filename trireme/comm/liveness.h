@@ -18,7 +18,7 @@
 #include <vector>
 
 #include "trireme/comm/failure.h"
-#include "trireme/comm/operations.h"
+#include "trireme/comm/flight_recorder.h"
 #include "trireme/comm/peers.h"
 #include "trireme/comm/sockets.h"
 
@@ -27,8 +27,10 @@ namespace trireme::comm {
 class Liveness {
  public:
   // `listener` is the socket that this rank's entry in `peers` tells of. `run` keeps other runs'
-  // connections out. Throws run_error when the next rank cannot be reached.
-  Liveness(int rank, std::vector<Peer> peers, Fd listener, const std::string& run);
+  // connections out. Peers that ask are told what `recorder` holds. Throws run_error when the next
+  // rank cannot be reached.
+  Liveness(int rank, std::vector<Peer> peers, Fd listener, const std::string& run,
+           std::shared_ptr<FlightRecorder> recorder);
   // An orderly leave, unless leave_failed() was called.
   ~Liveness();
   Liveness(const Liveness&) = delete;
@@ -37,7 +39,8 @@ class Liveness {
   int rank() const { return rank_; }
   const std::vector<Peer>& peers() const { return peers_; }
   FailureBoard& board() { return board_; }
-  OperationTable& operations() { return operations_; }
+  // Operations may hold it for longer than this lives.
+  const std::shared_ptr<FlightRecorder>& recorder() const { return recorder_; }
 
   // The failure that holds up `mine`, among `ranks`: known already, or found by asking (half a
   // second at most). It is reported here and to all peers.
@@ -69,7 +72,7 @@ class Liveness {
   const std::vector<Peer> peers_;
   const std::string greeting_;  // begins every line
   FailureBoard board_;
-  OperationTable operations_;
+  const std::shared_ptr<FlightRecorder> recorder_;
   Fd listener_;
   Fd wake_;  // eventfd: the destructor's
   std::vector<Connection> connections_;

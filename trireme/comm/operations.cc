@@ -1,8 +1,6 @@
 #include "trireme/comm/operations.h"
 
-#include <algorithm>
 #include <cstdio>
-#include <nlohmann/json.hpp>
 
 #include "trireme/base/error.h"
 
@@ -20,7 +18,34 @@ std::string size_text(int64_t bytes) {
   return text;
 }
 
+// Two sizes that would read the same are told in bytes.
+std::string sizes_text(int64_t a, int64_t b) {
+  const bool same_text = size_text(a) == size_text(b);
+  return same_text ? cat(a, " B against ", b, " B") : cat(size_text(a), " against ", size_text(b));
+}
+
 }  // namespace
+
+const char* kind_name(OperationKind kind) {
+  switch (kind) {
+    case OperationKind::kConnect:
+      return "connect";
+    case OperationKind::kAllReduce:
+      return "all_reduce";
+    case OperationKind::kBroadcast:
+      return "broadcast";
+    case OperationKind::kAllGather:
+      return "all_gather";
+    case OperationKind::kReduceScatter:
+      return "reduce_scatter";
+    case OperationKind::kBarrier:
+      return "barrier";
+    case OperationKind::kSend:
+      return "send";
+    default:
+      return "recv";
+  }
+}
 
 std::string Operation::name() const {
   std::string text = cat(kind, " '", tag, "' (#", seq, " of ", group);
@@ -33,8 +58,25 @@ std::string Operation::name() const {
   return text + ")";
 }
 
-std::string to_json(const std::vector<Operation>& operations) {
-  nlohmann::json list = nlohmann::json::array();
+std::string mismatch(const Operation& mine, const Operation& theirs) {
+  const bool both_ways = mine.point_to_point() && theirs.point_to_point();
+  if (both_ways ? mine.kind == theirs.kind : mine.kind != theirs.kind) {
+    return cat(mine.kind, " against ", theirs.kind);
+  }
+  if (mine.bytes != theirs.bytes) {
+    return sizes_text(mine.bytes, theirs.bytes);
+  }
+  if (mine.dtype != theirs.dtype) {
+    return cat(mine.dtype, " against ", theirs.dtype);
+  }
+  if (!both_ways && mine.peer != theirs.peer) {
+    return cat("from rank ", mine.peer, " against from rank ", theirs.peer);
+  }
+  return "";
+}
+
+Json to_json(const std::vector<Operation>& operations) {
+  Json list = Json::array();
   for (const Operation& o : operations) {
     list.push_back({{"group", o.group},
                     {"kind", o.kind},
@@ -44,59 +86,27 @@ std::string to_json(const std::vector<Operation>& operations) {
                     {"seq", o.seq},
                     {"peer", o.peer},
                     {"running", o.running},
-                    {"age_s", o.age_s}});
+                    {"age_s", o.age_s},
+                    {"took_s", o.took_s}});
   }
-  return list.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  return list;
 }
 
-std::vector<Operation> operations_from_json(const std::string& text) {
-  try {
-    std::vector<Operation> out;
-    for (const nlohmann::json& item : nlohmann::json::parse(text)) {
-      Operation o;
-      item.at("group").get_to(o.group);
-      item.at("kind").get_to(o.kind);
-      item.at("tag").get_to(o.tag);
-      item.at("dtype").get_to(o.dtype);
-      item.at("bytes").get_to(o.bytes);
-      item.at("seq").get_to(o.seq);
-      item.at("peer").get_to(o.peer);
-      item.at("running").get_to(o.running);
-      item.at("age_s").get_to(o.age_s);
-      out.push_back(std::move(o));
-    }
-    return out;
-  } catch (const nlohmann::json::exception&) {
-    return {};
-  }
-}
-
-std::string OperationTable::key(const Operation& o) {
-  return o.peer < 0 ? o.group : cat(o.group, '/', o.kind, '/', o.peer);
-}
-
-Operation OperationTable::begin(Operation operation) {
-  const std::lock_guard lock(mutex_);
-  Entry& entry = entries_[key(operation)];
-  operation.seq = entry.last.seq + 1;
-  entry.last = operation;
-  entry.begun = Clock::now();
-  return operation;
-}
-
-void OperationTable::end(const Operation& operation) {
-  const std::lock_guard lock(mutex_);
-  Entry& entry = entries_[key(operation)];
-  entry.ended = std::max(entry.ended, operation.seq);
-}
-
-std::vector<Operation> OperationTable::last() const {
-  const std::lock_guard lock(mutex_);
+std::vector<Operation> operations_from_json(const Json& list, const std::string& where) {
   std::vector<Operation> out;
-  for (const auto& [key, entry] : entries_) {
-    out.push_back(entry.last);
-    out.back().running = entry.ended < entry.last.seq;
-    out.back().age_s = std::chrono::duration<double>(Clock::now() - entry.begun).count();
+  for (const Json& item : as_array(list, where)) {
+    Operation o;
+    o.group = require_string(item, "group", where);
+    o.kind = require_string(item, "kind", where);
+    o.tag = require_string(item, "tag", where);
+    o.dtype = require_string(item, "dtype", where);
+    o.bytes = require_int(item, "bytes", where);
+    o.seq = static_cast<uint64_t>(require_int(item, "seq", where));
+    o.peer = static_cast<int>(require_int(item, "peer", where));
+    o.running = require_bool(item, "running", where);
+    o.age_s = require_double(item, "age_s", where);
+    o.took_s = require_double(item, "took_s", where);
+    out.push_back(std::move(o));
   }
   return out;
 }

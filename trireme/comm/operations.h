@@ -1,57 +1,54 @@
-// What this rank is doing: the last operation of every group, kept in memory, told to a peer that
-// asks.
+// An operation between ranks, in words: for error messages, dumps, and to tell a peer that asks.
+// flight_recorder.h keeps them while they run.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
-#include <map>
-#include <mutex>
 #include <string>
-#include <string_view>
 #include <vector>
+
+#include "trireme/base/json.h"
 
 namespace trireme::comm {
 
+enum class OperationKind : uint8_t {
+  kConnect,  // a group's start
+  kAllReduce,
+  kBroadcast,
+  kAllGather,
+  kReduceScatter,
+  kBarrier,
+  kSend,
+  kRecv,
+};
+
+// "all_reduce", as in group.h.
+const char* kind_name(OperationKind kind);
+
 struct Operation {
   std::string group{};
-  std::string kind{};  // "all_reduce"
+  std::string kind{};  // kind_name()
   std::string tag{};   // what for: "grads/3"
   std::string dtype{};
   int64_t bytes = 0;
-  uint64_t seq =
-      0;  // counts the group's collectives from 1; point-to-point: those with this peer, each way
-  int peer = -1;        // world rank of the other side; -1: a collective
+  // Counts the group's collectives from 1; point-to-point: those with this peer, each way.
+  uint64_t seq = 0;
+  int peer = -1;        // world rank of the other side, or of a broadcast's root; -1: neither
   bool running = true;  // not yet over
   double age_s = 0;     // since its begin
+  double took_s = 0;    // from begin to end; 0 while it runs
 
-  // all_reduce 'grads/3' (#17 of world, 4.0 MiB float32)
+  bool point_to_point() const { return kind == "send" || kind == "recv"; }
+  // "all_reduce 'grads/3' (#17 of world, 4.0 MiB Float)"
   std::string name() const;
 };
 
-std::string to_json(const std::vector<Operation>& operations);
-// Empty when the text is not what to_json() writes.
-std::vector<Operation> operations_from_json(const std::string& text);
+// Whether two ranks' operations with the same place in the same group fit together: collectives are
+// of the same kind, size, dtype and root; a send meets a receive of its size and dtype. Empty: they
+// do; otherwise the first that differs, as mine and theirs: "4.0 KiB against 8.0 KiB". Pure.
+std::string mismatch(const Operation& mine, const Operation& theirs);
 
-// Thread-safe. An entry costs well under a microsecond.
-class OperationTable {
- public:
-  // Numbers the operation and keeps it as its group's last.
-  Operation begin(Operation operation);
-  void end(const Operation& operation);
-  // The last operation of each group, collectives and point-to-point apart, with its age.
-  std::vector<Operation> last() const;
-
- private:
-  using Clock = std::chrono::steady_clock;
-  struct Entry {
-    Operation last;
-    uint64_t ended = 0;  // the highest sequence number that is over
-    Clock::time_point begun;
-  };
-  static std::string key(const Operation& operation);
-
-  mutable std::mutex mutex_;
-  std::map<std::string, Entry> entries_;
-};
+Json to_json(const std::vector<Operation>& operations);
+// Throws input_error on anything that to_json() does not write; `where` opens the message.
+std::vector<Operation> operations_from_json(const Json& list, const std::string& where);
 
 }  // namespace trireme::comm

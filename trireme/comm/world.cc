@@ -149,6 +149,7 @@ void count_local_ranks(RankEnv& env, const std::vector<Peer>& peers) {
 
 struct World::Parts {
   c10::intrusive_ptr<c10d::Store> store;
+  std::shared_ptr<FlightRecorder> recorder = std::make_shared<FlightRecorder>();
   std::shared_ptr<Liveness> liveness;
   std::shared_ptr<GlooTransport> transport;
   std::set<std::string> group_names;
@@ -220,8 +221,8 @@ std::unique_ptr<World> World::join(c10::intrusive_ptr<c10d::Store> store, const 
   // Rank 0's entry tells this run from any other that had the same addresses.
   const Peer& first = world->peers_[0];
   const std::string run = cat(first.pid, '.', first.port);
-  world->parts_->liveness =
-      std::make_shared<Liveness>(env.rank, world->peers_, std::move(listener), run);
+  world->parts_->liveness = std::make_shared<Liveness>(env.rank, world->peers_, std::move(listener),
+                                                       run, world->parts_->recorder);
   world->parts_->transport = make_gloo_transport(address);
   std::vector<int> all;
   for (int r = 0; r < env.size; ++r) {
@@ -248,6 +249,10 @@ std::unique_ptr<Group> World::make_group(const std::vector<int>& ranks, const st
   options.timeout_s = options_.timeout_s;
   options.connect_timeout_s = options_.join_timeout_s;
   return make_gloo_group(options, parts_->transport, parts_->liveness);
+}
+
+FlightRecorder& World::recorder() {
+  return *parts_->recorder;
 }
 
 c10d::Store* World::store() {

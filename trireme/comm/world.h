@@ -27,6 +27,8 @@ class Store;
 
 namespace trireme::comm {
 
+class FlightRecorder;
+
 struct WorldOptions {
   std::string backend = "gloo";  // comm.backend; "auto" means the best that this build has (gloo)
   double timeout_s = 300;        // deadline of every operation
@@ -74,11 +76,14 @@ class World {
   // A group of the given ranks (ascending, this one among them). All of them call this, in the same
   // order, with the same name; the name is unique in the run.
   std::unique_ptr<Group> make_group(const std::vector<int>& ranks, const std::string& name);
+  // What this rank does with its peers; every backend writes into it. A world of one records
+  // nothing.
+  FlightRecorder& recorder();
   // Key-value store of this job (keys under the job's own prefix). Null for a world of one.
   c10d::Store* store();
 
  private:
-  struct Parts;  // store, liveness, transport
+  struct Parts;  // store, recorder, liveness, transport
   World();
 
   RankEnv env_;
