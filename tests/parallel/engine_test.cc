@@ -169,6 +169,9 @@ class RecordingGroup final : public comm::Group {
   comm::WorkPtr reduce_scatter(at::Tensor, at::Tensor, comm::ReduceOp, std::string_view) override {
     throw std::logic_error("not used");
   }
+  comm::WorkPtr all_to_all(at::Tensor, at::Tensor, std::string_view) override {
+    throw std::logic_error("not used");
+  }
   comm::WorkPtr send(at::Tensor, int, std::string_view) override {
     throw std::logic_error("not used");
   }

@@ -11,6 +11,7 @@
 #include "trireme/base/error.h"
 #include "trireme/comm/foreign_error.h"
 #include "trireme/comm/gloo_work.h"
+#include "trireme/comm/group_base.h"
 #include "trireme/comm/liveness.h"
 #include "trireme/comm/time_limit.h"
 
@@ -71,56 +72,33 @@ at::Tensor bytes_of(const at::Tensor& staged) {
   return staged.view({-1}).view(at::kByte);
 }
 
-class GlooGroup : public Group {
+class GlooGroup : public GroupBase {
  public:
   GlooGroup(const GlooGroupOptions& options, std::shared_ptr<GlooTransport> transport,
             std::shared_ptr<Liveness> liveness)
-      : name_(options.name),
-        shared_(std::make_shared<GlooShared>()),
+      : GroupBase(options.name, options.ranks, options.timeout_s, std::move(liveness)),
         transport_(std::move(transport)) {
-    shared_->liveness = std::move(liveness);
-    shared_->ranks = options.ranks;
-    shared_->timeout = to_ms(options.timeout_s);
-    const auto me =
-        std::find(options.ranks.begin(), options.ranks.end(), shared_->liveness->rank());
-    if (me == options.ranks.end()) {
-      throw run_error("rank ", shared_->liveness->rank(), " makes the group '", name_,
-                      "' but is not in it");
-    }
-    rank_ = static_cast<int>(me - options.ranks.begin());
     auto gloo = ProcessGroupGloo::Options::create(to_ms(options.connect_timeout_s));
     gloo->devices.push_back(transport_->device);
     gloo->threads = 2;
-    FlightRecorder& recorder = *shared_->liveness->recorder();
-    id_ = recorder.add_group(name_, options.ranks);
-    const auto start = recorder.add_group(name_ + " (connecting)", options.ranks);
-    const auto connecting =
-        recorder.begin(start, {.kind = OperationKind::kConnect, .tag = "start"});
-    try {
-      gloo_ = c10::make_intrusive<ProcessGroupGloo>(options.store, rank_, size(), gloo);
-    } catch (const std::exception&) {
-      shared_->fail_broken(connecting);
-    }
-    gloo_->setTimeout(kPatience * shared_->timeout + kGlooGrace);
-    recorder.end(connecting);
+    connect(
+        [&] { gloo_ = c10::make_intrusive<ProcessGroupGloo>(options.store, rank_, size(), gloo); });
+    gloo_->setTimeout(kPatience * faults_->timeout + kGlooGrace);
   }
 
   // Gloo cannot give an operation up, and its destructor waits for those that it has: after a
   // failure that is left to a thread of its own, which ends when the peers have closed their
   // connections or with the process.
   ~GlooGroup() override {
-    if (shared_->broken || shared_->liveness->board().get()) {
+    if (faults_->failed()) {
       std::thread([gloo = std::move(gloo_), transport = transport_]() mutable {
         gloo.reset();
       }).detach();
     }
   }
 
-  int rank() const override { return rank_; }
-  int size() const override { return static_cast<int>(shared_->ranks.size()); }
-
   WorkPtr all_reduce(at::Tensor buffer, ReduceOp op, std::string_view tag) override {
-    const OperationName name{"all_reduce", tag};
+    const CallName name{"all_reduce", tag};
     check_average(op, buffer, name);
     const Ticket ticket = begin(OperationKind::kAllReduce, tag, buffer);
     if (buffer.numel() == 0) {
@@ -175,7 +153,7 @@ class GlooGroup : public Group {
 
   WorkPtr reduce_scatter(at::Tensor out, at::Tensor in, ReduceOp op,
                          std::string_view tag) override {
-    const OperationName name{"reduce_scatter", tag};
+    const CallName name{"reduce_scatter", tag};
     check_average(op, in, name);
     check_sizes(in, out, name);
     const Ticket ticket = begin(OperationKind::kReduceScatter, tag, in);
@@ -194,6 +172,23 @@ class GlooGroup : public Group {
         [=, size = size()] { out.copy_(op == ReduceOp::kAvg ? mine.div_(size) : mine); });
   }
 
+  WorkPtr all_to_all(at::Tensor out, at::Tensor in, std::string_view tag) override {
+    check_exchange(out, in, {"all_to_all", tag});
+    const Ticket ticket = begin(OperationKind::kAllToAll, tag, in);
+    if (in.numel() == 0) {
+      return nothing(ticket);
+    }
+    const at::NoGradGuard no_grad;
+    at::Tensor staged_in = stage(in);
+    at::Tensor staged = stage_empty(out);
+    at::Tensor in_bytes = bytes_of(staged_in);
+    at::Tensor out_bytes = bytes_of(staged);
+    std::vector<int64_t> equal_parts;
+    return start(
+        ticket, [&] { return gloo_->alltoall_base(out_bytes, in_bytes, equal_parts, equal_parts); },
+        [=] { out.copy_(staged); });
+  }
+
   WorkPtr send(at::Tensor buffer, int peer, std::string_view tag) override {
     check_rank(peer, {"send", tag});
     const Ticket ticket = begin(OperationKind::kSend, tag, buffer, peer);
@@ -205,7 +200,7 @@ class GlooGroup : public Group {
     std::vector<at::Tensor> tensors{bytes_of(staged)};
     auto gloo = launch(ticket, [&] { return gloo_->send(tensors, peer, 0); });
     return point_to_point_work(
-        shared_, ticket, [staged] {}, std::move(gloo));
+        faults_, ticket, [staged] {}, std::move(gloo));
   }
 
   WorkPtr recv(at::Tensor buffer, int peer, std::string_view tag) override {
@@ -219,48 +214,21 @@ class GlooGroup : public Group {
     std::vector<at::Tensor> tensors{bytes_of(staged)};
     auto gloo = launch(ticket, [&] { return gloo_->recv(tensors, peer, 0); });
     return point_to_point_work(
-        shared_, ticket, [=] { buffer.copy_(staged); }, std::move(gloo));
+        faults_, ticket, [=] { buffer.copy_(staged); }, std::move(gloo));
   }
 
   void barrier(std::string_view tag) override { meet(tag, /*patience=*/1); }
   void patient_barrier(std::string_view tag) override { meet(tag, kPatience); }
 
  private:
-  using Ticket = FlightRecorder::Ticket;
-  // Of a call that is refused before it becomes an operation.
-  struct OperationName {
-    const char* kind;
-    std::string_view tag;
-  };
-
-  Ticket begin(OperationKind kind, std::string_view tag, const at::Tensor& tensor, int peer = -1) {
-    FlightRecorder::Call call{.kind = kind, .tag = tag, .peer = peer};
-    if (tensor.defined()) {
-      call.bytes = static_cast<int64_t>(tensor.nbytes());
-      call.dtype = tensor.scalar_type();
-    }
-    return shared_->liveness->recorder()->begin(id_, call);
-  }
-
-  // Gloo takes no empty buffers.
-  WorkPtr nothing(const Ticket& ticket) {
-    shared_->check_alive(ticket);
-    shared_->liveness->recorder()->end(ticket);
-    return finished_work();
-  }
-
   template <class Call>
   c10::intrusive_ptr<c10d::Work> launch(const Ticket& ticket, const Call& call) {
-    shared_->check_alive(ticket);
     try {
       const std::lock_guard lock(enqueue_mutex());
       return call();
     } catch (const std::exception& e) {
-      if (shared_->liveness->board().wait_for(kNewsTime)) {
-        shared_->check_alive(ticket);
-      }
-      throw run_error(shared_->liveness->recorder()->operation(ticket).name(), ": ",
-                      first_line(e.what()));
+      faults_->check_alive(ticket, kNewsTime);
+      throw run_error(recorder().operation(ticket).name(), ": ", first_line(e.what()));
     }
   }
 
@@ -268,7 +236,7 @@ class GlooGroup : public Group {
   WorkPtr start(const Ticket& ticket, const Call& call, std::function<void()> finish,
                 int patience = 1) {
     auto gloo = launch(ticket, call);
-    return collective_work(shared_, ticket, std::move(finish), *gloo, patience);
+    return collective_work(faults_, ticket, std::move(finish), *gloo, patience);
   }
 
   void meet(std::string_view tag, int patience) {
@@ -278,35 +246,8 @@ class GlooGroup : public Group {
         ->wait();
   }
 
-  template <class... Parts>
-  Error refused(const OperationName& name, const Parts&... parts) const {
-    return run_error(name.kind, " '", name.tag, "' of ", name_, parts...);
-  }
-  void check_rank(int rank, const OperationName& name) const {
-    if (rank < 0 || rank >= size()) {
-      throw refused(name, ": there is no rank ", rank, " in a group of ", size());
-    }
-  }
-  void check_sizes(const at::Tensor& whole, const at::Tensor& part,
-                   const OperationName& name) const {
-    if (whole.numel() != part.numel() * size() || whole.scalar_type() != part.scalar_type()) {
-      throw refused(name, ": ", size(), " parts of ", part.numel(), " ",
-                    c10::toString(part.scalar_type()), " do not make ", whole.numel(), " ",
-                    c10::toString(whole.scalar_type()));
-    }
-  }
-  void check_average(ReduceOp op, const at::Tensor& tensor, const OperationName& name) const {
-    if (op == ReduceOp::kAvg && !tensor.is_floating_point()) {
-      throw refused(name, ": an average of integers; use kSum");
-    }
-  }
-
-  std::string name_;
-  std::shared_ptr<GlooShared> shared_;
   std::shared_ptr<GlooTransport> transport_;
   c10::intrusive_ptr<ProcessGroupGloo> gloo_;
-  FlightRecorder::GroupId id_ = 0;
-  int rank_ = 0;
 };
 
 }  // namespace

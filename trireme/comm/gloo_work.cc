@@ -27,20 +27,20 @@ struct Completion {
 
 class GlooWork : public Work {
  public:
-  GlooWork(std::shared_ptr<GlooShared> shared, FlightRecorder::Ticket ticket,
+  GlooWork(std::shared_ptr<GroupFaults> faults, FlightRecorder::Ticket ticket,
            std::function<void()> finish, int patience)
-      : shared_(std::move(shared)),
+      : faults_(std::move(faults)),
         ticket_(ticket),
         finish_(std::move(finish)),
         patience_(patience),
-        deadline_(Clock::now() + patience * shared_->timeout) {}
+        deadline_(Clock::now() + patience * faults_->timeout) {}
 
   void wait() override {
     if (finished_) {
       return;
     }
     {
-      const BlockedTime blocked(*shared_->liveness->recorder());
+      const BlockedTime blocked(*faults_->liveness->recorder());
       wait_for_gloo();
     }
     const at::NoGradGuard no_grad;
@@ -52,7 +52,7 @@ class GlooWork : public Work {
  protected:
   virtual void wait_for_gloo() = 0;
 
-  std::shared_ptr<GlooShared> shared_;
+  std::shared_ptr<GroupFaults> faults_;
   FlightRecorder::Ticket ticket_;
   std::function<void()> finish_;
   int patience_;  // deadlines that it may take
@@ -62,13 +62,13 @@ class GlooWork : public Work {
 
 class CollectiveWork : public GlooWork {
  public:
-  CollectiveWork(std::shared_ptr<GlooShared> shared, FlightRecorder::Ticket ticket,
+  CollectiveWork(std::shared_ptr<GroupFaults> faults, FlightRecorder::Ticket ticket,
                  std::function<void()> finish, c10d::Work& gloo, int patience)
-      : GlooWork(std::move(shared), ticket, std::move(finish), patience) {
+      : GlooWork(std::move(faults), ticket, std::move(finish), patience) {
     // The callback may come late or never, so it holds no more than it needs.
     gloo.getFuture()->addCallback(
         [completion = completion_, ticket,
-         recorder = shared_->liveness->recorder()](c10::ivalue::Future& future) {
+         recorder = faults_->liveness->recorder()](c10::ivalue::Future& future) {
           if (!future.hasError()) {
             recorder->end(ticket);
           }
@@ -90,19 +90,19 @@ class CollectiveWork : public GlooWork {
   void wait_for_gloo() override {
     std::unique_lock lock(completion_->mutex);
     while (!completion_->done) {
-      if (const auto failure = shared_->liveness->board().get()) {
-        shared_->fail(*failure, ticket_);
+      if (const auto failure = faults_->liveness->board().get()) {
+        faults_->fail(*failure, ticket_);
       }
       const auto now = Clock::now();
       if (now >= deadline_) {
         lock.unlock();
-        shared_->fail_deadline(ticket_, patience_);
+        faults_->fail_deadline(ticket_, patience_);
       }
       completion_->changed.wait_until(lock, std::min(deadline_, now + kLookTime));
     }
     if (completion_->failed) {
       lock.unlock();
-      shared_->fail_broken(ticket_);
+      faults_->fail_broken(ticket_);
     }
   }
 
@@ -113,16 +113,16 @@ class CollectiveWork : public GlooWork {
 // Gloo's send and recv have no future; they can be aborted.
 class PointToPointWork : public GlooWork {
  public:
-  PointToPointWork(std::shared_ptr<GlooShared> shared, FlightRecorder::Ticket ticket,
+  PointToPointWork(std::shared_ptr<GroupFaults> faults, FlightRecorder::Ticket ticket,
                    std::function<void()> finish, c10::intrusive_ptr<c10d::Work> gloo)
-      : GlooWork(std::move(shared), ticket, std::move(finish), /*patience=*/1),
+      : GlooWork(std::move(faults), ticket, std::move(finish), /*patience=*/1),
         gloo_(std::move(gloo)) {}
 
   bool done() override { return finished_; }
 
  protected:
   void wait_for_gloo() override {
-    FailureBoard& board = shared_->liveness->board();
+    FailureBoard& board = faults_->liveness->board();
     const int id = board.subscribe([gloo = gloo_] { gloo->abort(); });
     bool arrived = false;
     try {
@@ -133,14 +133,14 @@ class PointToPointWork : public GlooWork {
     }
     board.unsubscribe(id);
     if (arrived) {
-      shared_->liveness->recorder()->end(ticket_);
+      faults_->liveness->recorder()->end(ticket_);
       return;
     }
-    shared_->check_alive(ticket_);
+    faults_->check_alive(ticket_);
     if (Clock::now() >= deadline_) {
-      shared_->fail_deadline(ticket_, patience_);
+      faults_->fail_deadline(ticket_, patience_);
     }
-    shared_->fail_broken(ticket_);
+    faults_->fail_broken(ticket_);
   }
 
  private:
@@ -149,41 +149,15 @@ class PointToPointWork : public GlooWork {
 
 }  // namespace
 
-void GlooShared::fail(const Failure& failure, const FlightRecorder::Ticket& ticket) {
-  broken = true;
-  const Operation operation = liveness->recorder()->operation(ticket);
-  throw run_error(describe(failure, liveness->peers(), liveness->rank(), &operation));
-}
-
-void GlooShared::fail_deadline(const FlightRecorder::Ticket& ticket, int patience) {
-  Failure failure = liveness->find_out(liveness->recorder()->operation(ticket), ranks);
-  failure.reason += cat("; deadline of ", static_cast<double>((patience * timeout).count()) / 1000,
-                        " s (", patience == 1 ? "" : cat(patience, " times "), "comm.timeout_s)");
-  fail(failure, ticket);
-}
-
-void GlooShared::fail_broken(const FlightRecorder::Ticket& ticket) {
-  if (const auto failure = liveness->board().wait_for(kNewsTime)) {
-    fail(*failure, ticket);
-  }
-  fail(liveness->find_out(liveness->recorder()->operation(ticket), ranks), ticket);
-}
-
-void GlooShared::check_alive(const FlightRecorder::Ticket& ticket) {
-  if (const auto failure = liveness->board().get()) {
-    fail(*failure, ticket);
-  }
-}
-
-WorkPtr collective_work(std::shared_ptr<GlooShared> shared, FlightRecorder::Ticket ticket,
+WorkPtr collective_work(std::shared_ptr<GroupFaults> faults, FlightRecorder::Ticket ticket,
                         std::function<void()> finish, c10d::Work& gloo, int patience) {
-  return std::make_shared<CollectiveWork>(std::move(shared), ticket, std::move(finish), gloo,
+  return std::make_shared<CollectiveWork>(std::move(faults), ticket, std::move(finish), gloo,
                                           patience);
 }
 
-WorkPtr point_to_point_work(std::shared_ptr<GlooShared> shared, FlightRecorder::Ticket ticket,
+WorkPtr point_to_point_work(std::shared_ptr<GroupFaults> faults, FlightRecorder::Ticket ticket,
                             std::function<void()> finish, c10::intrusive_ptr<c10d::Work> gloo) {
-  return std::make_shared<PointToPointWork>(std::move(shared), ticket, std::move(finish),
+  return std::make_shared<PointToPointWork>(std::move(faults), ticket, std::move(finish),
                                             std::move(gloo));
 }
 

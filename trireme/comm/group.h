@@ -6,8 +6,8 @@
 // - Every rank of the group makes the same collective calls in the same order, with the same sizes
 //   and dtypes, from one thread at a time.
 // - A buffer belongs to the operation from the call until wait() returns: do not read, write or
-//   resize it between. Results are in place only when wait() has returned. A Work that is dropped
-//   without wait() never touches its buffer.
+//   resize it between. Results are in place only when wait() has returned. The operation of a Work
+//   that is dropped without wait() still takes place; what its buffer then holds is undefined.
 // - Every operation has a deadline (WorldOptions::timeout_s, from the call). When a peer dies, is
 //   stuck or leaves, wait() throws run_error with its rank, host, pid and the operation, on every
 //   surviving rank; the group is of no use afterwards, and any further operation throws the same
@@ -59,8 +59,8 @@ class Group {
   virtual at::Tensor empty(int64_t numel, at::ScalarType dtype);
 
   // `tag` says what the operation is for, in errors and traces ("loss", "grads/3"); it does no
-  // matching. Tensors: any shape; float32, float64, bfloat16, int32 and int64 for reductions (kAvg:
-  // floating point only), any dtype otherwise.
+  // matching. Tensors: any shape; float32, float64, float16, bfloat16, int32 and int64 for
+  // reductions (kAvg: floating point only), any dtype otherwise.
   virtual WorkPtr all_reduce(at::Tensor buffer, ReduceOp op, std::string_view tag) = 0;
   // Rank `root`'s values to everyone.
   virtual WorkPtr broadcast(at::Tensor buffer, int root, std::string_view tag) = 0;
@@ -69,6 +69,8 @@ class Group {
   // in: size() x out.numel() values; rank r gets the reduction of everyone's r-th part.
   virtual WorkPtr reduce_scatter(at::Tensor out, at::Tensor in, ReduceOp op,
                                  std::string_view tag) = 0;
+  // Rank r's p-th part becomes rank p's r-th; both have size() equal parts, and do not overlap.
+  virtual WorkPtr all_to_all(at::Tensor out, at::Tensor in, std::string_view tag) = 0;
   // From one rank to another; between two ranks, messages match in the order of the calls.
   virtual WorkPtr send(at::Tensor buffer, int peer, std::string_view tag) = 0;
   virtual WorkPtr recv(at::Tensor buffer, int peer, std::string_view tag) = 0;

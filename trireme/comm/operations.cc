@@ -38,6 +38,8 @@ const char* kind_name(OperationKind kind) {
       return "all_gather";
     case OperationKind::kReduceScatter:
       return "reduce_scatter";
+    case OperationKind::kAllToAll:
+      return "all_to_all";
     case OperationKind::kBarrier:
       return "barrier";
     case OperationKind::kSend:

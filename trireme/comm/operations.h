@@ -16,6 +16,7 @@ enum class OperationKind : uint8_t {
   kBroadcast,
   kAllGather,
   kReduceScatter,
+  kAllToAll,
   kBarrier,
   kSend,
   kRecv,
