@@ -64,9 +64,10 @@ struct CachingAllocator::State {
     return nullptr;
   }
   void count(const Header& header, int64_t sign) {
-    const int64_t bytes = sign * static_cast<int64_t>(header.asked_bytes);
-    for (MemoryCount* count :
-         {&stats.by_category[static_cast<size_t>(header.category)], &stats.total}) {
+    count(header.category, sign * static_cast<int64_t>(header.asked_bytes));
+  }
+  void count(MemoryCategory category, int64_t bytes) {
+    for (MemoryCount* count : {&stats.by_category[static_cast<size_t>(category)], &stats.total}) {
       count->bytes += bytes;
       count->peak_bytes = std::max(count->peak_bytes, count->bytes);
     }
@@ -158,6 +159,11 @@ MemoryStats CachingAllocator::stats() const {
   return state_->stats;
 }
 
+void CachingAllocator::count(MemoryCategory category, int64_t bytes) {
+  const std::lock_guard lock(state_->mutex);
+  state_->count(category, bytes);
+}
+
 void CachingAllocator::reset_peaks() {
   const std::lock_guard lock(state_->mutex);
   for (MemoryCount& count : state_->stats.by_category) count.peak_bytes = count.bytes;
@@ -175,6 +181,14 @@ MemoryScope::MemoryScope(MemoryCategory category) : before_(current_category) {
 
 MemoryScope::~MemoryScope() {
   current_category = before_;
+}
+
+MemoryCategory current_memory_category() {
+  return current_category;
+}
+
+void count_memory(MemoryCategory category, int64_t bytes) {
+  if (CachingAllocator* allocator = caching_allocator()) allocator->count(category, bytes);
 }
 
 CachingAllocator& install_caching_allocator() {

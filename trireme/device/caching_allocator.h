@@ -52,6 +52,8 @@ class CachingAllocator final : public c10::Allocator {
   void copy_data(void* to, const void* from, size_t bytes) const override;
 
   MemoryStats stats() const;
+  // Memory that tensors have from elsewhere (shared with other ranks); negative when it goes.
+  void count(MemoryCategory category, int64_t bytes);
   void reset_peaks();
   // Gives cached memory back to the system.
   void trim();
@@ -77,10 +79,15 @@ class MemoryScope {
   MemoryCategory before_;
 };
 
+// What allocations of this thread count under.
+MemoryCategory current_memory_category();
+
 // Makes one for the whole process and hands it to c10 (idempotent). Tensors made earlier keep their
 // memory.
 CachingAllocator& install_caching_allocator();
 // The one that was installed; null: none was.
 CachingAllocator* caching_allocator();
+// CachingAllocator::count() of the one that was installed, if any.
+void count_memory(MemoryCategory category, int64_t bytes);
 
 }  // namespace trireme::device
