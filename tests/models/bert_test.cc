@@ -117,13 +117,8 @@ TEST(BertUnits, HooksAndReadiness) {
   } log;
   GoldenCase golden("bert/pretrain-tied");
   auto model = load<BertForPreTraining>("bert/pretrain-tied");
-  size_t params = 0;
-  for (const nn::UnitParams& unit : model->units()) {
-    for (nn::Param* param : unit.params) {
-      param->sink = &log;
-      ++params;
-    }
-  }
+  const std::vector<nn::Param*> params = nn::params_once(model->units());
+  for (nn::Param* param : params) param->sink = &log;
   golden.context.hooks = &log;
   const at::Tensor labels = golden.packed("labels");
   const at::Tensor rows = at::nonzero(labels != -100).view(-1);
@@ -132,11 +127,11 @@ TEST(BertUnits, HooksAndReadiness) {
    nn::cross_entropy(logits.next_b2, tensor(golden.expected, "next_sentence_label"),
                      golden.seq.sequences()))
       .backward();
-  EXPECT_EQ(log.events,
-            (std::vector<std::string>{"Fembeddings", "fembeddings", "Flayer.0", "flayer.0",
-                                      "Flayer.1", "flayer.1", "Blayer.1", "blayer.1", "Blayer.0",
-                                      "blayer.0", "Bembeddings", "bembeddings"}));
-  EXPECT_EQ(log.ready.size(), params);
+  EXPECT_EQ(log.events, (std::vector<std::string>{
+                            "Fembeddings", "fembeddings", "Flayer.0", "flayer.0", "Flayer.1",
+                            "flayer.1", "Fcls", "fcls", "Bcls", "bcls", "Blayer.1", "blayer.1",
+                            "Blayer.0", "blayer.0", "Bembeddings", "bembeddings"}));
+  EXPECT_EQ(log.ready.size(), params.size());
   // The tied table is used by the decoder first and is complete only with the embedding.
   EXPECT_TRUE(std::find(log.ready.end() - 5, log.ready.end(),
                         "bert.embeddings.word_embeddings.weight") != log.ready.end());

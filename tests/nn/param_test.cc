@@ -63,5 +63,42 @@ TEST(Param, InitialValuesAreTheNormalsOfTheirNames) {
   EXPECT_TRUE(at::equal(fp32, at::ones({5, 4})));
 }
 
+TEST(Param, AFreshGradientReplacesWhatWasThere) {
+  struct Sink : GradSink {
+    int needed = 0;
+    void grad_needed(Param&) override { ++needed; }
+    void param_ready(Param&) override {}
+  } sink;
+  Param param(vector_spec("bias", 3, InitKind::kZeros));
+  EXPECT_FALSE(param.grad().defined());  // frozen
+  param.main_grad = at::full({3}, 5.0);
+  param.sink = &sink;
+  param.grad().add_(1);
+  EXPECT_EQ(param.main_grad[0].item<double>(), 6);
+  EXPECT_EQ(sink.needed, 0);
+  param.expect_fresh_grad();
+  param.grad().add_(1);
+  param.grad().add_(1);
+  EXPECT_EQ(param.main_grad[0].item<double>(), 2);
+  EXPECT_EQ(sink.needed, 1);
+  param.expect_fresh_grad();
+  EXPECT_TRUE(param.grad_target().fresh);
+  EXPECT_FALSE(param.grad_target().fresh);
+  EXPECT_EQ(param.main_grad[0].item<double>(), 2);  // to be written by whoever asked
+}
+
+TEST(Param, ARunHasTheBitsOfTheWhole) {
+  ParamSpec spec = matrix_spec("fused", {{"a", 3}, {"b", 4}}, 5, 0.1);
+  const Param param(spec);
+  const at::Tensor whole = at::zeros({7, 5});
+  init_param(param, 9, whole);
+  const at::Tensor run = at::zeros({11});
+  init_run(spec, "b", 9, 6, run);
+  EXPECT_TRUE(at::equal(run, whole.view({-1}).narrow(0, 15 + 6, 11)));
+  const at::Tensor rounded = at::zeros({11}, at::kBFloat16);
+  init_run(spec, "b", 9, 6, rounded);
+  EXPECT_TRUE(at::equal(rounded, run.to(at::kBFloat16)));
+}
+
 }  // namespace
 }  // namespace trireme::nn

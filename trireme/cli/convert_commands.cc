@@ -29,15 +29,13 @@ void write_folder(tasks::QaModel& model, const ConvertArguments& arguments, Repo
   options.shards.max_shard_bytes = static_cast<uint64_t>(arguments.shard_gb * 1e9);
   io::HfFolderWriter writer(arguments.to, model.config().to_json("BertForQuestionAnswering"),
                             models::tensor_infos(model.units()), options);
-  for (const nn::UnitParams& unit : model.units()) {
-    for (const nn::Param* param : unit.params) {
-      for (const nn::PartView& part : nn::part_views(*param, param->value)) {
-        const at::Tensor dense = part.view.contiguous();
-        writer.write(part.part->name,
-                     {static_cast<const std::byte*>(dense.const_data_ptr()), dense.nbytes()});
-        ++tensors;
-        bytes += static_cast<int64_t>(dense.nbytes());
-      }
+  for (const nn::Param* param : nn::params_once(model.units())) {
+    for (const nn::PartView& part : nn::part_views(*param, param->value)) {
+      const at::Tensor dense = part.view.contiguous();
+      writer.write(part.part->name,
+                   {static_cast<const std::byte*>(dense.const_data_ptr()), dense.nbytes()});
+      ++tensors;
+      bytes += static_cast<int64_t>(dense.nbytes());
     }
   }
   writer.copy_tokenizer(model.folder().path());

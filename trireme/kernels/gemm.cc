@@ -90,9 +90,10 @@ void gemm(at::ScalarType dtype, int64_t m, int64_t n, int64_t k, MatrixView a, M
   }
 }
 
-void accumulate_weight_grad(const at::Tensor& dy, const at::Tensor& x, at::Tensor weight_grad) {
+void accumulate_weight_grad(const at::Tensor& dy, const at::Tensor& x, at::Tensor weight_grad,
+                            float beta) {
   gemm(dy.scalar_type(), dy.size(1), x.size(1), dy.size(0), {dy.data_ptr(), dy.stride(0), true},
-       {x.data_ptr(), x.stride(0)}, 1.0f, weight_grad.data_ptr<float>(), weight_grad.stride(0));
+       {x.data_ptr(), x.stride(0)}, beta, weight_grad.data_ptr<float>(), weight_grad.stride(0));
 }
 
 }  // namespace trireme::kernels

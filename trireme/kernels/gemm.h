@@ -23,8 +23,10 @@ struct MatrixView {
 void gemm(at::ScalarType dtype, int64_t m, int64_t n, int64_t k, MatrixView a, MatrixView b,
           float beta, float* c, int64_t c_stride);
 
-// weight_grad[out, in] += dy[T, out]^T x[T, in]; dy and x of one dtype, with unit column stride.
-void accumulate_weight_grad(const at::Tensor& dy, const at::Tensor& x, at::Tensor weight_grad);
+// weight_grad[out, in] = dy[T, out]^T x[T, in] + beta * weight_grad; dy and x of one dtype, with
+// unit column stride. beta 0: what weight_grad held counts for nothing.
+void accumulate_weight_grad(const at::Tensor& dy, const at::Tensor& x, at::Tensor weight_grad,
+                            float beta = 1.0f);
 
 // The rate of y = x W^T on one thread at a model's usual shape, measured now in about a tenth of a
 // second: what a step's speed is a share of. GFLOP/s.

@@ -177,11 +177,11 @@ std::vector<nn::UnitParams> BertForSequenceClassification::units() {
   return with_head(encoder_.units(), head_);
 }
 
-BertForPreTraining::BertForPreTraining(const BertConfig& c)
-    : encoder_(c),
-      transform_("cls.predictions.transform.dense", c.hidden_size, c.hidden_size,
+BertForPreTraining::Head::Head(const BertConfig& c, nn::Param& word_embeddings)
+    : transform_("cls.predictions.transform.dense", c.hidden_size, c.hidden_size,
                  c.initializer_range),
       transform_norm_("cls.predictions.transform.LayerNorm", c.hidden_size, c.layer_norm_eps),
+      decoder_(&word_embeddings),
       decoder_bias_(decoder_bias_spec(c)),
       pooler_(c),
       next_sentence_("cls.seq_relationship", c.hidden_size, 2, c.initializer_range) {
@@ -189,35 +189,43 @@ BertForPreTraining::BertForPreTraining(const BertConfig& c)
   decoder_bias_.spec.aliases = {c.tie_word_embeddings ? "cls.predictions.decoder.bias"
                                                       : "cls.predictions.bias"};
   if (c.tie_word_embeddings) {
-    encoder_.word_embeddings().spec.aliases = {"cls.predictions.decoder.weight"};
-    encoder_.word_embeddings().uses = 2;
+    word_embeddings.spec.aliases = {"cls.predictions.decoder.weight"};
+    word_embeddings.uses = 2;
   } else {
-    own_decoder_.emplace(nn::matrix_spec("cls.predictions.decoder.weight", c.vocab_size,
-                                         c.hidden_size, c.initializer_range));
+    decoder_ = &own_decoder_.emplace(nn::matrix_spec("cls.predictions.decoder.weight", c.vocab_size,
+                                                     c.hidden_size, c.initializer_range));
   }
 }
 
-BertForPreTraining::Logits BertForPreTraining::forward(nn::Context& context,
-                                                       const at::Tensor& rows) {
-  const at::Tensor x_th = encoder_.forward(context);
+std::array<at::Tensor, 2> BertForPreTraining::Head::forward(const at::Tensor& x_th,
+                                                            nn::Context& context,
+                                                            const at::Tensor& rows) {
   at::Tensor m_mh = transform_.product(x_th.index_select(0, rows));
   m_mh = transform_norm_.forward(nn::bias_gelu(kernels::Gelu::kErf, m_mh, transform_.bias));
-  nn::Param& decoder = own_decoder_ ? *own_decoder_ : encoder_.word_embeddings();
-  return {nn::linear(m_mh, decoder, &decoder_bias_),
+  return {nn::linear(m_mh, *decoder_, &decoder_bias_),
           next_sentence_.logits(pooler_.forward(x_th, *context.seq))};
 }
 
+void BertForPreTraining::Head::collect(std::vector<nn::Param*>& params) {
+  transform_.collect(params);
+  transform_norm_.collect(params);
+  params.push_back(decoder_);
+  params.push_back(&decoder_bias_);
+  pooler_.collect(params);
+  next_sentence_.collect(params);
+}
+
+BertForPreTraining::BertForPreTraining(const BertConfig& c)
+    : encoder_(c), head_(encoder_.unit_count(), "cls", c, encoder_.word_embeddings()) {}
+
+BertForPreTraining::Logits BertForPreTraining::forward(nn::Context& context,
+                                                       const at::Tensor& rows) {
+  auto [words_mv, next_b2] = head_(encoder_.forward(context), context, rows);
+  return {std::move(words_mv), std::move(next_b2)};
+}
+
 std::vector<nn::UnitParams> BertForPreTraining::units() {
-  std::vector<nn::UnitParams> units = encoder_.units();
-  nn::UnitParams head{"cls", {}};
-  transform_.collect(head.params);
-  transform_norm_.collect(head.params);
-  if (own_decoder_) head.params.push_back(&*own_decoder_);
-  head.params.push_back(&decoder_bias_);
-  pooler_.collect(head.params);
-  next_sentence_.collect(head.params);
-  units.push_back(std::move(head));
-  return units;
+  return with_head(encoder_.units(), head_);
 }
 
 }  // namespace trireme::models

@@ -7,6 +7,7 @@
 //   seq
 #pragma once
 
+#include <array>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -82,6 +83,7 @@ class BertForQuestionAnswering {
  private:
   struct Head {
     explicit Head(const BertConfig& config);
+    static constexpr bool kRecompute = false;  // backward comes at once
     at::Tensor forward(const at::Tensor& x_th, nn::Context&) { return outputs.logits(x_th); }
     void collect(std::vector<nn::Param*>& params) { outputs.collect(params); }
     nn::Linear outputs;
@@ -100,6 +102,7 @@ class BertForSequenceClassification {
  private:
   struct Head {
     explicit Head(const BertConfig& config);
+    static constexpr bool kRecompute = false;  // backward comes at once
     at::Tensor forward(const at::Tensor& x_th, nn::Context& context);
     void collect(std::vector<nn::Param*>& params);
     BertPooler pooler;
@@ -123,13 +126,26 @@ class BertForPreTraining {
   std::vector<nn::UnitParams> units();
 
  private:
+  class Head {
+   public:
+    Head(const BertConfig& config, nn::Param& word_embeddings);
+    static constexpr bool kRecompute = false;  // backward comes at once
+    // words, next
+    std::array<at::Tensor, 2> forward(const at::Tensor& x_th, nn::Context& context,
+                                      const at::Tensor& rows);
+    void collect(std::vector<nn::Param*>& params);
+
+   private:
+    nn::Linear transform_;
+    nn::LayerNorm transform_norm_;
+    std::optional<nn::Param> own_decoder_;  // when not tied to the word embeddings
+    nn::Param* decoder_;
+    nn::Param decoder_bias_;
+    BertPooler pooler_;
+    nn::Linear next_sentence_;
+  };
   BertEncoder encoder_;
-  nn::Linear transform_;
-  nn::LayerNorm transform_norm_;
-  std::optional<nn::Param> own_decoder_;  // when not tied to the word embeddings
-  nn::Param decoder_bias_;
-  BertPooler pooler_;
-  nn::Linear next_sentence_;
+  nn::Unit<Head> head_;
 };
 
 }  // namespace trireme::models

@@ -70,40 +70,46 @@ void Gpt2Block::collect(std::vector<nn::Param*>& params) {
   mlp_c_proj_.collect(params);
 }
 
-Gpt2LmHeadModel::FinalNorm::FinalNorm(const Gpt2Config& config)
-    : norm("transformer.ln_f", config.n_embd, config.layer_norm_epsilon) {}
+Gpt2LmHeadModel::Head::Head(const Gpt2Config& config, nn::Param& wte)
+    : ln_f_("transformer.ln_f", config.n_embd, config.layer_norm_epsilon), weight_(&wte) {
+  constexpr const char* kName = "lm_head.weight";
+  if (config.tie_word_embeddings) {
+    wte.spec.aliases = {kName};
+    wte.uses = 2;
+  } else {
+    weight_ = &own_weight_.emplace(
+        nn::matrix_spec(kName, config.vocab_size, config.n_embd, config.initializer_range));
+  }
+}
+
+at::Tensor Gpt2LmHeadModel::Head::forward(const at::Tensor& x_th, nn::Context&) {
+  return nn::linear(ln_f_.forward(x_th), *weight_, nullptr);
+}
+
+void Gpt2LmHeadModel::Head::collect(std::vector<nn::Param*>& params) {
+  ln_f_.collect(params);
+  params.push_back(weight_);
+}
 
 Gpt2LmHeadModel::Gpt2LmHeadModel(const Gpt2Config& config)
     : embeddings_(0, "embeddings", config),
-      ln_f_(1 + static_cast<int>(config.n_layer), "ln_f", config) {
+      head_(1 + static_cast<int>(config.n_layer), "lm_head", config, embeddings_.block().wte) {
   for (int i = 0; i < static_cast<int>(config.n_layer); ++i) {
     blocks_.push_back(
         std::make_unique<nn::Unit<Gpt2Block>>(i + 1, "h." + std::to_string(i), config, i));
-  }
-  constexpr const char* kHead = "lm_head.weight";
-  if (config.tie_word_embeddings) {
-    nn::Param& wte = embeddings_.block().wte;
-    wte.spec.aliases = {kHead};
-    wte.uses = 2;
-  } else {
-    own_head_.emplace(
-        nn::matrix_spec(kHead, config.vocab_size, config.n_embd, config.initializer_range));
   }
 }
 
 at::Tensor Gpt2LmHeadModel::forward(nn::Context& context) {
   at::Tensor x_th = embeddings_(nn::graph_root(), context);
   for (auto& block : blocks_) x_th = (*block)(x_th, context);
-  return nn::linear(ln_f_(x_th, context), own_head_ ? *own_head_ : embeddings_.block().wte,
-                    nullptr);
+  return head_(x_th, context);
 }
 
 std::vector<nn::UnitParams> Gpt2LmHeadModel::units() {
   std::vector<nn::UnitParams> units = {embeddings_.params()};
   for (auto& block : blocks_) units.push_back(block->params());
-  nn::UnitParams last = ln_f_.params();
-  if (own_head_) last.params.push_back(&*own_head_);
-  units.push_back(std::move(last));
+  units.push_back(head_.params());
   return units;
 }
 

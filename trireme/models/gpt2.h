@@ -20,6 +20,8 @@ namespace trireme::models {
 class Gpt2Embeddings {
  public:
   explicit Gpt2Embeddings(const Gpt2Config& config);
+  static constexpr bool kRecompute = false;  // it keeps the tokens alone
+  static constexpr bool kBackwardReadsValues = false;
   at::Tensor forward(const at::Tensor& root, nn::Context& context);
   void collect(std::vector<nn::Param*>& params);
 
@@ -53,16 +55,22 @@ class Gpt2LmHeadModel {
   std::vector<nn::UnitParams> units();
 
  private:
-  struct FinalNorm {
-    explicit FinalNorm(const Gpt2Config& config);
-    at::Tensor forward(const at::Tensor& x_th, nn::Context&) { return norm.forward(x_th); }
-    void collect(std::vector<nn::Param*>& params) { norm.collect(params); }
-    nn::LayerNorm norm;
+  // The last norm, and the product with the token embeddings or a weight of its own.
+  class Head {
+   public:
+    Head(const Gpt2Config& config, nn::Param& wte);
+    static constexpr bool kRecompute = false;  // backward comes at once
+    at::Tensor forward(const at::Tensor& x_th, nn::Context& context);
+    void collect(std::vector<nn::Param*>& params);
+
+   private:
+    nn::LayerNorm ln_f_;
+    std::optional<nn::Param> own_weight_;
+    nn::Param* weight_;
   };
   nn::Unit<Gpt2Embeddings> embeddings_;
   std::vector<std::unique_ptr<nn::Unit<Gpt2Block>>> blocks_;
-  nn::Unit<FinalNorm> ln_f_;
-  std::optional<nn::Param> own_head_;  // when not tied to the token embeddings
+  nn::Unit<Head> head_;
 };
 
 }  // namespace trireme::models

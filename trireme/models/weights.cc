@@ -22,15 +22,6 @@ std::string_view name_in_body(std::string_view name) {
   return {};
 }
 
-std::vector<const nn::Param*> params_once(const std::vector<nn::UnitParams>& units) {
-  std::vector<const nn::Param*> params;
-  std::unordered_set<const nn::Param*> seen;
-  for (const nn::UnitParams& unit : units)
-    for (const nn::Param* param : unit.params)
-      if (seen.insert(param).second) params.push_back(param);
-  return params;
-}
-
 at::ScalarType scalar_type(const io::TensorInfo& info, const std::string& file) {
   switch (info.dtype) {
     case io::Dtype::kF32:
@@ -108,7 +99,7 @@ LoadResult load_weights(const io::TensorSource& source, const std::vector<nn::Un
   at::NoGradGuard no_grad;
   LoadResult result;
   std::unordered_set<std::string> used;
-  for (const nn::Param* param : params_once(units)) {
+  for (const nn::Param* param : nn::params_once(units)) {
     for (const nn::PartView& part : nn::part_views(*param, target(*param))) {
       const io::TensorInfo* info = find(source, part.part->name, param->spec.aliases);
       if (info == nullptr) {
@@ -145,12 +136,13 @@ void load_complete(const io::TensorSource& source, const std::vector<nn::UnitPar
 }
 
 void init_weights(const std::vector<nn::UnitParams>& units, uint64_t seed, const TensorOf& target) {
-  for (const nn::Param* param : params_once(units)) nn::init_param(*param, seed, target(*param));
+  for (const nn::Param* param : nn::params_once(units))
+    nn::init_param(*param, seed, target(*param));
 }
 
 std::vector<io::TensorInfo> tensor_infos(const std::vector<nn::UnitParams>& units) {
   std::vector<io::TensorInfo> infos;
-  for (const nn::Param* param : params_once(units)) {
+  for (const nn::Param* param : nn::params_once(units)) {
     for (const nn::Part& part : param->spec.parts) {
       std::vector<int64_t> shape = param->spec.shape;
       shape[0] = part.rows;

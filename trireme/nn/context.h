@@ -20,6 +20,7 @@ struct Context {
   kernels::DropoutKey dropout;  // which draws: (seed, step) and each row's (sample, position)
   bool training = false;        // dropout on
   UnitHooks* hooks = nullptr;   // never owned; null: nobody watches
+  bool recompute = false;       // units keep their input alone and run again in backward
 };
 
 }  // namespace trireme::nn

@@ -25,14 +25,19 @@ kernels::Dropout active(const kernels::Dropout& dropout, const Context& context)
   return context.training ? dropout : kernels::Dropout{0.0, dropout.site};
 }
 
+// W's gradient dy^T x.
+void add_weight_grad(const at::Tensor& dy, const at::Tensor& x, Param& weight) {
+  if (!weight.wants_grad()) return;
+  const Param::GradTarget target = weight.grad_target();
+  kernels::accumulate_weight_grad(dy, x, target.grad, target.fresh ? 0.0f : 1.0f);
+  weight.ready();
+}
+
 // The gradients of y = x W^T: W's into main_grad; x's returned when wanted.
 at::Tensor linear_backward(const at::Tensor& dy, const at::Tensor& x, Param& weight,
                            bool wants_dx) {
   at::Tensor dx = wants_dx ? at::mm(dy, weight.value) : at::Tensor();
-  if (weight.wants_grad()) {
-    kernels::accumulate_weight_grad(dy, x, weight.main_grad);
-    weight.ready();
-  }
+  add_weight_grad(dy, x, weight);
   return dx;
 }
 
@@ -40,16 +45,13 @@ at::Tensor linear_backward(const at::Tensor& dy, const at::Tensor& x, Param& wei
 at::Tensor conv1d_backward(const at::Tensor& dy, const at::Tensor& x, Param& weight,
                            bool wants_dx) {
   at::Tensor dx = wants_dx ? at::linear(dy, weight.value) : at::Tensor();
-  if (weight.wants_grad()) {
-    kernels::accumulate_weight_grad(x, dy, weight.main_grad);  // W is the transpose of Linear's
-    weight.ready();
-  }
+  add_weight_grad(x, dy, weight);  // W is the transpose of Linear's
   return dx;
 }
 
 void bias_backward(const at::Tensor& dy, Param& bias) {
   if (!bias.wants_grad()) return;
-  kernels::add_column_sums(dy, bias.main_grad);
+  kernels::add_column_sums(dy, bias.grad());
   bias.ready();
 }
 
@@ -171,21 +173,26 @@ LayerNorm::SumAndNorm LayerNorm::run(const at::Tensor& y, Param* y_bias, const a
              active(dropout, context),
              context.dropout};
     result = kernels::dropout_add_norm(input);
-    // Backward needs neither input: the sum is kept.
-    input.y_tn = at::Tensor();
-    input.residual_tn = at::Tensor();
+    // Backward needs neither input: the sum is kept. Values are read when it runs.
+    for (at::Tensor* unneeded :
+         {&input.y_tn, &input.residual_tn, &input.bias_n, &input.gamma_n, &input.beta_n}) {
+      *unneeded = at::Tensor();
+    }
   }
   // The sum is an output only where it is used: autograd would make zeros for its gradient.
   Tensors outputs{result.out_tn};
   if (keep_sum) outputs.push_back(result.sum_tn);
   record(outputs, {y, residual}, "DropoutAddNorm",
          [this, y_bias, input = std::move(input), mean = result.mean_t, rstd = result.rstd_t,
-          sum = result.sum_tn.detach(), keep_sum](const Tensors& dz) -> Tensors {
+          sum = result.sum_tn.detach(), keep_sum](const Tensors& dz) mutable -> Tensors {
+           if (y_bias != nullptr) input.bias_n = y_bias->value;
+           input.gamma_n = weight.value;
+           input.beta_n = bias.value;
            const bool biased = y_bias != nullptr && y_bias->wants_grad();
            const kernels::NormGrads grads = kernels::dropout_add_norm_backward(
                dz[0].contiguous(), keep_sum ? dz[1].contiguous() : at::Tensor(), input,
-               {at::Tensor(), sum, mean, rstd}, biased ? y_bias->main_grad : at::Tensor(),
-               weight.main_grad, bias.main_grad);
+               {at::Tensor(), sum, mean, rstd}, biased ? y_bias->grad() : at::Tensor(),
+               weight.grad(), bias.grad());
            bias.ready();
            weight.ready();
            if (biased) y_bias->ready();
@@ -222,8 +229,8 @@ at::Tensor bias_gelu(kernels::Gelu form, const at::Tensor& h, Param& bias) {
     y = kernels::bias_gelu(form, h, bias.value);
   }
   return record(y, {h}, "BiasGelu", [form, h, &bias](const Tensors& dy) -> Tensors {
-    at::Tensor dh = kernels::bias_gelu_backward(form, dy[0].contiguous(), h.detach(), bias.value,
-                                                bias.main_grad);
+    at::Tensor dh =
+        kernels::bias_gelu_backward(form, dy[0].contiguous(), h.detach(), bias.value, bias.grad());
     bias.ready();
     return {dh};
   });
@@ -299,7 +306,7 @@ at::Tensor embedding_sum(const at::Tensor& root, Param& word, Param& position, P
                   for (auto [param, index] :
                        {std::pair{&word, &tokens}, {&position, &positions}, {type, &types}}) {
                     if (param == nullptr || !param->wants_grad()) continue;
-                    kernels::scatter_add_rows(d, *index, param->main_grad);
+                    kernels::scatter_add_rows(d, *index, param->grad());
                     param->ready();
                   }
                   return {at::Tensor()};

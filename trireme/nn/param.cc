@@ -46,6 +46,19 @@ ParamSpec vector_spec(const std::string& name, int64_t size, InitKind init) {
   return vector_spec(name, {{name, size}}, init);
 }
 
+const at::Tensor& Param::grad() {
+  const GradTarget target = grad_target();
+  if (target.fresh) target.grad.zero_();
+  return target.grad;
+}
+
+Param::GradTarget Param::grad_target() {
+  if (!wants_grad() || !grad_is_fresh_) return {main_grad, false};
+  if (sink != nullptr) sink->grad_needed(*this);
+  grad_is_fresh_ = false;
+  return {main_grad, true};
+}
+
 void Param::ready() {
   if (!wants_grad()) return;
   if (++ready_calls_ < uses) return;
@@ -65,49 +78,48 @@ std::vector<PartView> part_views(const Param& param, const at::Tensor& whole) {
   return views;
 }
 
-namespace {
-
-template <class Body>
-void for_each_param_once(const std::vector<UnitParams>& units, const Body& body) {
+std::vector<Param*> params_once(const std::vector<UnitParams>& units) {
+  std::vector<Param*> params;
   std::unordered_set<const Param*> seen;
   for (const UnitParams& unit : units)
     for (Param* param : unit.params)
-      if (seen.insert(param).second) body(*param);
+      if (seen.insert(param).second) params.push_back(param);
+  return params;
 }
 
-}  // namespace
-
 void allocate_values(const std::vector<UnitParams>& units, at::ScalarType dtype) {
-  for_each_param_once(units,
-                      [&](Param& param) { param.value = at::zeros(param.spec.shape, dtype); });
+  for (Param* param : params_once(units)) param->value = at::zeros(param->spec.shape, dtype);
 }
 
 void allocate_grads(const std::vector<UnitParams>& units) {
-  for_each_param_once(
-      units, [&](Param& param) { param.main_grad = at::zeros(param.spec.shape, at::kFloat); });
+  for (Param* param : params_once(units))
+    param->main_grad = at::zeros(param->spec.shape, at::kFloat);
 }
 
-void init_param(const Param& param, uint64_t seed, at::Tensor whole) {
+void init_run(const ParamSpec& spec, const std::string& part_name, uint64_t seed, int64_t first,
+              at::Tensor run) {
   at::NoGradGuard no_grad;
-  const ParamSpec& spec = param.spec;
   switch (spec.init) {
     case InitKind::kZeros:
-      whole.zero_();
+      run.zero_();
       return;
     case InitKind::kOnes:
-      whole.fill_(1);
+      run.fill_(1);
       return;
     case InitKind::kNormal:
       break;
   }
-  at::Tensor values = at::empty(whole.sizes(), at::kFloat);
-  for (const PartView& part : part_views(param, values)) {
-    const uint64_t name = hash_name(part.part->name);
-    fill_normal(
-        std::span<float>(part.view.data_ptr<float>(), static_cast<size_t>(part.view.numel())),
-        spec.init_std, seed, name, 0);
+  const bool direct = run.scalar_type() == at::kFloat && run.is_contiguous();
+  const at::Tensor values = direct ? run : at::empty({run.numel()}, at::kFloat);
+  fill_normal(std::span<float>(values.data_ptr<float>(), static_cast<size_t>(values.numel())),
+              spec.init_std, seed, hash_name(part_name), static_cast<uint64_t>(first));
+  if (!direct) run.copy_(values);
+}
+
+void init_param(const Param& param, uint64_t seed, at::Tensor whole) {
+  for (const PartView& part : part_views(param, whole)) {
+    init_run(param.spec, part.part->name, seed, 0, part.view.view({-1}));
   }
-  whole.copy_(values);
 }
 
 }  // namespace trireme::nn

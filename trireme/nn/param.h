@@ -9,6 +9,10 @@
 //    trigger of communication.
 //  - A Param without main_grad is frozen (or the model only infers): backward skips its gradient
 //    and calls nothing.
+//  - An engine may leave main_grad without memory, or its content arbitrary, until a gradient
+//    comes, and value undefined while its unit does not run (ZeRO): backward gets at a gradient
+//    through grad() or grad_target() alone, and reads value when it runs, never a copy of the
+//    tensor that forward saw.
 //  - Params stay where they are made: modules are not copied or moved, engines keep pointers.
 #pragma once
 
@@ -44,6 +48,7 @@ struct ParamSpec {
   bool decay = true;        // weight decay group (off for biases and norms)
   double lr_scale = 1.0;
   bool sparse_grad = false;  // few rows of a gradient are not zero (an embedding table's)
+  bool frozen = false;       // not trained: no gradient, no optimiser state
   InitKind init = InitKind::kNormal;
   double init_std = 0.02;
 
@@ -60,10 +65,13 @@ ParamSpec vector_spec(const std::string& name, int64_t size, InitKind init);
 
 class Param;
 
-// Who hears that a Param's gradient of this micro-batch is complete.
+// Who hears of a Param's gradient.
 class GradSink {
  public:
   virtual ~GradSink() = default;
+  // The first gradient since expect_fresh_grad() comes: main_grad must have memory on return.
+  virtual void grad_needed(Param&) {}
+  // The gradient of this micro-batch is complete.
   virtual void param_ready(Param& param) = 0;
 };
 
@@ -80,6 +88,20 @@ class Param {
   GradSink* sink = nullptr;
 
   bool wants_grad() const { return main_grad.defined(); }
+
+  // main_grad to add a gradient to: zero when none has come yet. Undefined when frozen.
+  const at::Tensor& grad();
+  // The same for a product that writes as easily as it adds. fresh: nothing has come yet and the
+  // content is arbitrary: write.
+  struct GradTarget {
+    const at::Tensor& grad;
+    bool fresh;
+  };
+  GradTarget grad_target();
+  // From here on main_grad's content counts for nothing: the first gradient that comes replaces it.
+  void expect_fresh_grad() { grad_is_fresh_ = true; }
+  bool grad_is_fresh() const { return grad_is_fresh_; }
+
   // One use's gradient is in main_grad. Called by layers' backward, at once or from a queued
   // weight-gradient action.
   void ready();
@@ -90,6 +112,7 @@ class Param {
 
  private:
   int ready_calls_ = 0;
+  bool grad_is_fresh_ = false;
 };
 
 // The part's rows of a tensor of the Param's shape (value, main_grad, an optimiser moment): a view.
@@ -100,11 +123,19 @@ struct PartView {
 };
 std::vector<PartView> part_views(const Param& param, const at::Tensor& whole);
 
-// The Params that an engine handles together: a transformer block, the embedding, a head.
+// The Params that an engine handles together: a transformer block, the embedding, a head. One that
+// several units use (a tied weight) is named by each of them.
 struct UnitParams {
   std::string name;
   std::vector<Param*> params;
+  // The block is called through nn::Unit (unit.h), under this name: an engine sees it begin and
+  // end. ZeRO stage 3 needs that of every unit.
+  bool called_as_unit = false;
+  bool backward_reads_values = true;
 };
+
+// Each Param once, in the order in which units first name it.
+std::vector<Param*> params_once(const std::vector<UnitParams>& units);
 
 // Gives every Param a tensor of its own in `dtype`, zero-filled: inference and tests. Training
 // engines use buckets.
@@ -115,5 +146,8 @@ void allocate_grads(const std::vector<UnitParams>& units);
 // Initial values by (seed, part name, element's index in the part) alone: every layout starts from
 // the same bits. `whole` has the Param's shape (fp32 master or value).
 void init_param(const Param& param, uint64_t seed, at::Tensor whole);
+// The same for a run of a part's elements, from element `first` on: `run` is flat.
+void init_run(const ParamSpec& spec, const std::string& part_name, uint64_t seed, int64_t first,
+              at::Tensor run);
 
 }  // namespace trireme::nn

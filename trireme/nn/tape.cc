@@ -12,16 +12,27 @@
 namespace trireme::nn {
 namespace {
 
+bool none_defined(const std::vector<at::Tensor>& tensors) {
+  return std::none_of(tensors.begin(), tensors.end(),
+                      [](const at::Tensor& t) { return t.defined(); });
+}
+
 struct FunctionNode : torch::autograd::Node {
-  FunctionNode(const char* name, Backward backward) : label(name), backward(std::move(backward)) {}
+  FunctionNode(const char* name, Backward backward, UnusedOutput unused)
+      : label(name), backward(std::move(backward)), unused(unused) {}
 
   torch::autograd::variable_list apply(torch::autograd::variable_list&& grads) override {
     if (!backward)
       throw run_error("backward of ", label, " ran a second time; a graph is used once");
     at::NoGradGuard no_grad;
-    // An output that was not used has no gradient: zeros of its shape.
-    for (size_t i = 0; i < grads.size(); ++i) {
-      if (!grads[i].defined()) grads[i] = input_metadata(i).zeros_like();
+    if (unused == UnusedOutput::kZeros) {
+      if (none_defined(grads)) {
+        backward = nullptr;
+        return torch::autograd::variable_list(num_outputs());
+      }
+      for (size_t i = 0; i < grads.size(); ++i) {
+        if (!grads[i].defined()) grads[i] = input_metadata(i).zeros_like();
+      }
     }
     Backward once = std::move(backward);
     backward = nullptr;
@@ -32,6 +43,7 @@ struct FunctionNode : torch::autograd::Node {
 
   const char* label;
   Backward backward;
+  UnusedOutput unused;
 };
 
 }  // namespace
@@ -43,9 +55,9 @@ bool recording(const std::vector<at::Tensor>& inputs) {
 }
 
 void record(const std::vector<at::Tensor>& outputs, const std::vector<at::Tensor>& inputs,
-            const char* name, Backward backward) {
+            const char* name, Backward backward, UnusedOutput unused) {
   if (!recording(inputs)) return;
-  auto node = std::shared_ptr<FunctionNode>(new FunctionNode(name, std::move(backward)),
+  auto node = std::shared_ptr<FunctionNode>(new FunctionNode(name, std::move(backward), unused),
                                             torch::autograd::deleteNode);
   torch::autograd::edge_list edges;
   for (const at::Tensor& x : inputs) {
