@@ -77,7 +77,6 @@ TEST(AdamW, EqualsPyTorchWithClippingAndGroups) {
     at::Tensor expected = at::zeros({128}, at::kFloat);
     TwoParams::put(expected, wanted["params"][step]);
     EXPECT_LE((params.buffer.master - expected).abs().max().item<double>(), 5e-7) << step;
-    EXPECT_EQ(params.buffer.grad.abs().max().item<double>(), 0.0);
   }
   EXPECT_EQ(adamw.steps(), 6);
 }

@@ -331,8 +331,8 @@ TEST(Engine, OfASparseGradientTheTouchedRowsTravel) {
   RecordingGroup group;
   Engine engine({{"embeddings", {&position, &word, &type, &tied}}}, group, {});
   engine.begin_step(1);
-  word.main_grad[3][1] = 1.0;
-  word.main_grad[60].fill_(-0.0);
+  word.grad()[3][1] = 1.0;
+  word.grad()[60].fill_(-0.0);
   for (nn::Param* used : {&position, &word, &type, &tied, &tied}) used->ready();
   EXPECT_THAT(group.calls, ElementsAre("grads/embeddings:32", "grads/embeddings rows:64",
                                        "grads/embeddings:96"));

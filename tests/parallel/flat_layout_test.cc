@@ -4,6 +4,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <map>
+
 #include "trireme/base/error.h"
 #include "trireme/parallel/region.h"
 
@@ -101,6 +104,62 @@ TEST(Region, AShardIsAFlatRun) {
   EXPECT_EQ(view.dim(), 1);
   EXPECT_EQ(view[0].item<float>(), 10.0F);
   EXPECT_EQ(view.numel(), 5);
+}
+
+TEST(FlatLayout, FrozenParamsHaveABucketOfTheirOwn) {
+  nn::Param weight(spec("weight", {3})), table(spec("table", {5}));
+  table.spec.frozen = true;
+  const auto layouts = lay_out({{"block", {&table, &weight}}}, 2);
+  ASSERT_EQ(layouts.size(), 2U);
+  EXPECT_EQ(layouts[0].slots[0].param, &weight);
+  EXPECT_FALSE(layouts[0].frozen);
+  EXPECT_EQ(layouts[1].slots[0].param, &table);
+  EXPECT_TRUE(layouts[1].frozen);
+  EXPECT_EQ(layouts[1].numel, 64);
+}
+
+TEST(FlatLayout, RangesOfAShardCoverIt) {
+  nn::Param weight(spec("weight", {70})), bias(spec("bias", {3}, false));
+  const FlatLayout layout = lay_out({{"block", {&weight, &bias}}}, 4)[0];
+  ASSERT_EQ(layout.numel, 128);  // the weight to 96
+  const auto of_shard = [&](int shard) { return cut_ranges(layout, shard_run(layout, 4, shard)); };
+  ASSERT_EQ(of_shard(2).size(), 1U);
+  EXPECT_TRUE(of_shard(2)[0].decay);
+  EXPECT_EQ(of_shard(2)[0].end, 32);
+  ASSERT_EQ(of_shard(3).size(), 1U);
+  EXPECT_FALSE(of_shard(3)[0].decay);
+  EXPECT_EQ(of_shard(3)[0].begin, 0);
+  const auto halves = cut_ranges(layout, shard_run(layout, 2, 1));
+  ASSERT_EQ(halves.size(), 2U);
+  EXPECT_EQ(halves[0].end, 32);
+  EXPECT_EQ(halves[1].begin, 32);
+  EXPECT_EQ(halves[1].end, 64);
+}
+
+// Whatever the number of shards, every element of every part is in one of them once.
+TEST(Region, ShardsCutThePartsUp) {
+  nn::ParamSpec fused = spec("qkv", {6, 7});
+  fused.parts = {{"query", 2}, {"key", 3}, {"value", 1}};
+  nn::Param qkv(fused), bias(spec("bias", {45}, false));
+  for (const int shards : {1, 2, 3, 5}) {
+    const auto layouts = lay_out({{"block", {&bias, &qkv}}}, shards);
+    const auto whole = make_regions(layouts);
+    const at::Tensor flat = at::arange(layouts[0].numel, at::kFloat);
+    std::map<std::string, int64_t> seen;
+    for (int shard = 0; shard < shards; ++shard) {
+      const ShardRun run = shard_run(layouts[0], shards, shard);
+      for (const Region& region : cut_regions(whole, layouts, shards, shard)) {
+        EXPECT_EQ(region.flat_begin, seen[region.name]);
+        seen[region.name] = region.flat_end;
+        const auto all = std::find_if(whole.begin(), whole.end(),
+                                      [&](const Region& r) { return r.name == region.name; });
+        const at::Tensor want = flat.narrow(0, all->offset + region.flat_begin, region.numel());
+        EXPECT_TRUE(
+            at::equal(region.view(flat.narrow(0, run.begin, run.numel)).reshape({-1}), want));
+      }
+    }
+    for (const Region& region : whole) EXPECT_EQ(seen[region.name], region.numel());
+  }
 }
 
 }  // namespace

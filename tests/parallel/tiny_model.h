@@ -14,7 +14,9 @@ constexpr int64_t kInputs = 5, kHidden = 7, kOutputs = 3;
 
 struct TinyBlock {
   TinyBlock(const std::string& name, int64_t in, int64_t out) : linear(name, in, out, 0.5) {}
-  at::Tensor forward(const at::Tensor& x, nn::Context&) { return linear.forward(x); }
+  at::Tensor forward(const at::Tensor& x, nn::Context&) {
+    return linear.forward(x.to(linear.weight.value.scalar_type()));
+  }
   void collect(std::vector<nn::Param*>& params) { linear.collect(params); }
   nn::Linear linear;
 };
@@ -27,8 +29,7 @@ class TinyModel {
     head_.block().linear.bias.spec.init = nn::InitKind::kOnes;
   }
   at::Tensor forward(const at::Tensor& x, nn::Context& context) {
-    const at::ScalarType dtype = body_.block().linear.weight.value.scalar_type();
-    return head_(at::tanh(body_(x.to(dtype), context)), context);
+    return head_(at::tanh(body_(x, context)), context);
   }
   std::vector<nn::UnitParams> units() { return {body_.params(), head_.params()}; }
 

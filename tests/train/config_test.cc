@@ -28,9 +28,7 @@ TEST(TrainConfig, WhatIsNotThereIsAnErrorThatSaysSo) {
   for (const auto& [setting, key] : {std::pair{"parallel.tp=2", "parallel.tp"},
                                      {"parallel.pp=2", "parallel.pp"},
                                      {"parallel.cp=2", "parallel.cp"},
-                                     {"parallel.zero=1", "parallel.zero"},
                                      {"parallel.schedule=1f1b", "parallel.schedule"},
-                                     {"parallel.recompute=true", "parallel.recompute"},
                                      {"checkpoint.async=true", "checkpoint.async"}}) {
     EXPECT_THAT(refusal({setting}),
                 AllOf(HasSubstr(key), HasSubstr("is not in this build"), HasSubstr("use ")));
@@ -85,12 +83,15 @@ TEST(TrainConfig, TwoKeysForOneThing) {
 }
 
 TEST(TrainConfig, ResumingNamesTheKeyThatDiffers) {
-  const Json saved = {
-      {"optim", {{"lr", 0.1}}}, {"comm", {{"timeout_s", 3.0}}}, {"train", {{"stop_at", 3}}}};
+  const Json saved = {{"optim", {{"lr", 0.1}}},
+                      {"comm", {{"timeout_s", 3.0}}},
+                      {"train", {{"stop_at", 3}}},
+                      {"parallel", {{"zero", 0}, {"recompute", false}}}};
   Json now = saved;
   now["comm"]["timeout_s"] = 5.0;
   now["train"]["stop_at"] = 9;
-  now["optim"]["new_key"] = 1;  // a newer program's
+  now["parallel"] = {{"zero", 3}, {"recompute", true}};  // the layout
+  now["optim"]["new_key"] = 1;                           // a newer program's
   EXPECT_NO_THROW(check_resumable(saved, now, "c"));
   now["optim"]["lr"] = 0.2;
   try {

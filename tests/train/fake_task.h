@@ -80,6 +80,11 @@ class FakeTask final : public tasks::Task {
   }
 
   Json evaluate(comm::World&) override {
+    for (const nn::UnitParams& unit : units()) {
+      for (const nn::Param* param : unit.params) {
+        evaluated_[param->spec.name] = param->value.clone();
+      }
+    }
     if (!options_.scores.empty()) return {{"score", options_.scores.at(evaluations_++)}};
     const at::NoGradGuard no_grad;
     const std::vector<tasks::SampleRef> some = {{0, 0}, {1, 1}, {2, 2}};
@@ -89,6 +94,9 @@ class FakeTask final : public tasks::Task {
   }
   std::string metric() const override { return "score"; }
   bool metric_higher_is_better() const override { return !options_.scores.empty(); }
+
+  // The whole values that the last evaluation saw.
+  const std::map<std::string, at::Tensor>& evaluated() const { return evaluated_; }
 
   std::vector<nn::UnitParams> units() override { return model_.units(); }
   void write_assets(const std::string& folder) const override {
@@ -100,6 +108,7 @@ class FakeTask final : public tasks::Task {
   FakeOptions options_;
   TinyModel model_;
   size_t evaluations_ = 0;
+  std::map<std::string, at::Tensor> evaluated_;
 };
 
 // "key=value" over the settings that all these runs share.
@@ -118,7 +127,7 @@ struct RunSpec {
 struct Trained {
   train::TrainResult result;                  // of rank 0
   std::vector<train::StepInfo> steps;         // of rank 0
-  std::map<std::string, at::Tensor> weights;  // of rank 0, at the end
+  std::map<std::string, at::Tensor> weights;  // of rank 0, at the last evaluation: the end
   std::vector<bool> interrupted;              // by rank
 };
 
@@ -158,11 +167,7 @@ inline Trained train_fake(const RunSpec& run) {
     trained.interrupted[static_cast<size_t>(world.rank())] = result.interrupted;
     if (world.rank() != 0) return;
     trained.result = std::move(result);
-    for (const nn::UnitParams& unit : task.units()) {
-      for (const nn::Param* param : unit.params) {
-        trained.weights[param->spec.name] = param->value.clone();
-      }
-    }
+    trained.weights = task.evaluated();
   });
   return trained;
 }

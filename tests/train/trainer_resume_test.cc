@@ -22,13 +22,20 @@ using testing::TempDir;
 using testing::train_fake;
 using testing::Trained;
 
-// Ranks and precision.
-class Resume : public ::testing::TestWithParam<std::tuple<int, const char*>> {};
+// Ranks, precision and ZeRO stage.
+class Resume : public ::testing::TestWithParam<std::tuple<int, const char*, int>> {
+ protected:
+  static Settings shared_settings() {
+    const auto [ranks, precision, stage] = GetParam();
+    return {std::string("train.precision=") + precision, cat("parallel.zero=", stage),
+            "eval.every=5"};
+  }
+};
 
 TEST_P(Resume, AfterAnyStepIsBitExact) {
-  const auto [ranks, precision] = GetParam();
-  const Settings shared = {std::string("train.precision=") + precision, "optim.warmup_steps=2",
-                           "eval.every=5"};
+  const int ranks = std::get<0>(GetParam());
+  Settings shared = shared_settings();
+  shared.emplace_back("optim.warmup_steps=2");
   const Trained whole = train_fake({.settings = shared, .ranks = ranks});
   for (const int64_t stop : {1, 4, 5, 6, 11}) {  // 5: where an epoch ends and an evaluation is due
     const TempDir dir;
@@ -48,8 +55,8 @@ TEST_P(Resume, AfterAnyStepIsBitExact) {
 }
 
 TEST_P(Resume, AfterAnInterruptIsBitExact) {
-  const auto [ranks, precision] = GetParam();
-  const Settings shared = {std::string("train.precision=") + precision, "eval.every=5"};
+  const int ranks = std::get<0>(GetParam());
+  const Settings shared = shared_settings();
   const Trained whole = train_fake({.settings = shared, .ranks = ranks});
   for (const int64_t wish : {2, 4}) {
     const TempDir dir;
@@ -74,9 +81,13 @@ TEST_P(Resume, AfterAnInterruptIsBitExact) {
 
 INSTANTIATE_TEST_SUITE_P(All, Resume,
                          ::testing::Combine(::testing::Values(1, 2),
-                                            ::testing::Values("fp32", "bf16")));
+                                            ::testing::Values("fp32", "bf16"),
+                                            ::testing::Values(0)));
+INSTANTIATE_TEST_SUITE_P(Zero, Resume,
+                         ::testing::Combine(::testing::Values(3), ::testing::Values("fp32", "bf16"),
+                                            ::testing::Values(1, 3)));
 
-TEST(ResumeOnOtherRanks, UsesEverySampleOnceAndStaysClose) {
+TEST(ResumeInAnotherLayout, UsesEverySampleOnceAndStaysClose) {
   const Settings shared = {"train.epochs=3", "train.steps=0"};
   const Trained whole = train_fake({.settings = shared});
   ASSERT_EQ(whole.steps.size(), 15U);
@@ -87,10 +98,17 @@ TEST(ResumeOnOtherRanks, UsesEverySampleOnceAndStaysClose) {
   std::vector<std::vector<int64_t>> used;
   std::string from;
   Trained last;
-  const std::vector<std::pair<int, int64_t>> parts = {{1, 3}, {2, 4}, {4, 9}, {3, 11}, {1, 15}};
-  for (const auto& [ranks, until] : parts) {
+  struct Part {
+    int ranks;
+    int64_t until;
+    int zero;
+  };
+  for (const auto& [ranks, until, zero] : {Part{1, 3, 0}, Part{2, 4, 3}, Part{4, 9, 1},
+                                           Part{3, 11, 2}, Part{3, 13, 0}, Part{1, 15, 3}}) {
     Settings part = settings;
-    part.push_back("train.stop_at=" + std::to_string(until));
+    part.push_back(cat("train.stop_at=", until));
+    part.push_back(cat("parallel.zero=", zero));
+    part.push_back(cat("parallel.recompute=", zero == 3 ? "true" : "false"));
     last = train_fake({.settings = part, .ranks = ranks, .options = {.resume = from}});
     for (const StepInfo& step : last.steps) used.push_back(step.samples);
     from = dir.path();

@@ -63,6 +63,44 @@ INSTANTIATE_TEST_SUITE_P(All, TrainerLayouts,
                          ::testing::Combine(::testing::Values(1, 2, 4), ::testing::Values(64, 4096),
                                             ::testing::Values("fp32", "bf16")));
 
+TEST(Trainer, ZeroStagesEqualOneProcess) {
+  const Trained single = train_fake({.settings = {"train.steps=20"}});
+  for (const int stage : {1, 2, 3}) {
+    SCOPED_TRACE(stage);
+    const Trained split =
+        train_fake({.settings = {"train.steps=20", cat("parallel.zero=", stage),
+                                 "parallel.recompute=true", "data.micro_batch_tokens=64"},
+                    .ranks = 3});
+    for (size_t i = 0; i < 20; ++i) {
+      EXPECT_NEAR(split.result.losses[i], single.result.losses[i], 1e-4) << i;
+      EXPECT_NEAR(split.steps[i].grad_norm, single.steps[i].grad_norm,
+                  1e-4 * single.steps[i].grad_norm)
+          << i;
+    }
+    for (const auto& [name, value] : single.weights) {
+      EXPECT_TRUE(at::allclose(value, split.weights.at(name), 1e-3, 1e-4)) << name;
+    }
+  }
+}
+
+// Rank 0 alone reads, every rank gets its part.
+TEST(Trainer, LoadedWeightsReachEveryShard) {
+  RunSpec run{.settings = {"train.steps=1", "optim.lr=1e-12"}};
+  run.options.load_weights = [](parallel::Engine& engine) {
+    for (const parallel::Region& region : engine.whole_regions()) {
+      engine.master(*region.param)
+          .copy_(at::arange(1, region.numel() + 1).view(region.shape) * 0.01);
+    }
+  };
+  const Trained single = train_fake(run);
+  for (const int stage : {1, 2, 3}) {
+    RunSpec sharded = run;
+    sharded.ranks = 3;
+    sharded.settings.push_back(cat("parallel.zero=", stage));
+    expect_same_weights(train_fake(sharded), single);
+  }
+}
+
 TEST(Trainer, RepeatsItselfBitForBit) {
   const RunSpec run{.settings = {"train.precision=bf16"}, .ranks = 2};
   const Trained a = train_fake(run), b = train_fake(run);
@@ -116,8 +154,11 @@ TEST(Trainer, EverySampleOnceAnEpoch) {
 
 TEST(Trainer, NonFiniteLossNamesStepRankAndSamples) {
   for (const int ranks : {1, 2}) {
-    const std::string message = error_of(
-        {.settings = {"train.steps=5"}, .task = {.poisoned = 7}, .ranks = ranks}, ErrorKind::kRun);
+    const std::string message =
+        error_of({.settings = {"train.steps=5", cat("parallel.zero=", ranks == 2 ? 3 : 0)},
+                  .task = {.poisoned = 7},
+                  .ranks = ranks},
+                 ErrorKind::kRun);
     EXPECT_THAT(message, AllOf(HasSubstr("step "), HasSubstr("the loss is"), HasSubstr("rank "),
                                HasSubstr("had training samples"), HasSubstr("7"),
                                HasSubstr("nothing was updated")));

@@ -32,16 +32,24 @@ std::string step_folder_name(int64_t step);
 
 // Writes DIR/step-N for run.step and returns its path; one of that name is replaced. `write_assets`
 // adds files to the folder it is given (each complete when it returns). Throws run_error naming the
-// path; then nothing has changed.
+// path; then nothing has changed. On rank 0 of the engine's group; where ranks hold parts, the
+// others call contribute() meanwhile, and rank 0 holds at most two buckets of theirs at a time.
 std::string save(const std::string& dir, const RunState& run, const RunTensors& tensors,
                  const std::function<void(const std::string& folder)>& write_assets);
+// The other ranks' part of save(): sends what they hold. Nothing where rank 0 holds everything.
+void contribute(const RunTensors& tensors);
 
 // Reads FOLDER/manifest.json and checks that every file is there with its size and hash. Throws
 // input_error naming the file that is missing, truncated or changed.
 Manifest open_verified(const std::string& folder);
 
-// Fills masters (values too), moments and the update count from a checkpoint. Throws input_error
-// naming the tensor that is missing or has another shape; then the run's tensors are undefined.
+// Throws input_error naming the tensor that the checkpoint lacks or has in another shape. On one
+// rank, before load().
+void check_fits(const std::string& folder, const Manifest& manifest, const RunTensors& tensors);
+
+// Fills masters (values too), moments and the update count from a checkpoint that fits, whatever
+// layout wrote it. Rank 0 of the engine's group reads, a bucket at a time, and every rank gets its
+// part: all call it; `folder` counts on rank 0 alone, of `manifest` the others need run alone.
 void load(const std::string& folder, const Manifest& manifest, const RunTensors& tensors);
 
 }  // namespace trireme::checkpoint

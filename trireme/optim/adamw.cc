@@ -12,8 +12,8 @@
 namespace trireme::optim {
 namespace {
 
-// Small enough that a run's gradient, value and master stay in a core's cache from the update to
-// the rounding and clearing that follow it; a multiple of every vector width, so that no run but a
+// Small enough that a run's master stays in a core's cache from the update to the rounding that
+// follows it; a multiple of every vector width, so that no run but a
 // range's last has a scalar tail.
 constexpr int64_t kRun = 1 << 15;  // elements; 128 KiB of fp32
 
@@ -26,6 +26,10 @@ AdamW::AdamW(std::vector<FlatBuffer> buffers, AdamWOptions options)
       grad_divisor_(at::ones({}, at::kFloat)) {
   const device::MemoryScope scope(device::MemoryCategory::kOptimizer);
   for (const FlatBuffer& buffer : buffers_) {
+    if (!buffer.grad.defined()) {
+      moments_.emplace_back();
+      continue;
+    }
     Moments& moments = moments_.emplace_back(
         Moments{at::zeros_like(buffer.master), at::zeros_like(buffer.master)});
     for (const FlatRange& range : buffer.ranges) {
@@ -58,7 +62,6 @@ void AdamW::step(const StepOptions& options) {
                         run.decay ? options_.weight_decay : 0.0, options_.eps, /*amsgrad=*/false,
                         /*maximize=*/false, divisor);
       if (run.value.data_ptr() != run.master.data_ptr()) run.value.copy_(run.master);
-      run.grad.zero_();
     }
   });
 }

@@ -29,7 +29,8 @@ struct StepOptions {
 
 class AdamW {
  public:
-  // Moments of a buffer: flat fp32 tensors with the buffer's layout, zero at first.
+  // Moments of a buffer: flat fp32 tensors with the buffer's layout, zero at first; undefined where
+  // it is frozen.
   struct Moments {
     at::Tensor exp_avg;
     at::Tensor exp_avg_sq;
@@ -39,7 +40,7 @@ class AdamW {
   AdamW(std::vector<FlatBuffer> buffers, AdamWOptions options);
 
   // One update of the masters from the gradients, then of the values where they are copies.
-  // Gradients are zero afterwards: ready for the next step to add to.
+  // Gradients stay as they are: the next step's first ones replace them (nn::Param::grad_target).
   void step(const StepOptions& options);
 
   // Updates taken: the exponent of the bias correction.

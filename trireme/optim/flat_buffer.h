@@ -17,11 +17,12 @@ struct FlatRange {
   double lr_scale = 1.0;
 };
 
-// Three flat tensors of one length. Padding between parameters is zero in all of them and stays so.
+// Three flat tensors of one length: of a whole bucket, or of the part that this rank updates.
+// Padding between parameters is zero in all of them and stays so.
 struct FlatBuffer {
   std::string name;   // for messages
   at::Tensor master;  // fp32: what the optimiser updates
-  at::Tensor grad;    // fp32
+  at::Tensor grad;    // fp32; undefined: frozen, nothing is updated
   at::Tensor value;   // compute dtype: the master's rounded copy; the master itself in fp32
   std::vector<FlatRange> ranges;  // cover the buffer, in order
 };

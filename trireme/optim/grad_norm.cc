@@ -17,6 +17,7 @@ double grad_sum_of_squares(const std::vector<FlatBuffer>& buffers) {
   at::NoGradGuard no_grad;
   double total = 0.0;
   for (const FlatBuffer& buffer : buffers) {
+    if (!buffer.grad.defined()) continue;
     const int64_t numel = buffer.grad.numel();
     const int64_t runs = (numel + kRun - 1) / kRun;
     std::vector<float> sums(static_cast<size_t>(runs));

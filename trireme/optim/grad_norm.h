@@ -8,7 +8,8 @@
 
 namespace trireme::optim {
 
-// Sum of squares of all gradients in the buffers. Runs of a fixed length are summed in fp32, the
+// Sum of squares of all gradients in the buffers (of this rank: parallel::Engine::grad_norm() is
+// that of all). Runs of a fixed length are summed in fp32, the
 // runs in double and in order: the same bits whatever the number of threads. NaN or infinity when a
 // gradient is not finite (or beyond 1e18).
 double grad_sum_of_squares(const std::vector<FlatBuffer>& buffers);

@@ -4,33 +4,34 @@
 #include <ATen/core/grad_mode.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "trireme/base/error.h"
+#include "trireme/base/json.h"
 #include "trireme/base/list_text.h"
-#include "trireme/device/caching_allocator.h"
+#include "trireme/optim/grad_norm.h"
 
 namespace trireme::parallel {
 namespace {
 
-constexpr int kShards = 1;
-
-at::Tensor slot_view(const at::Tensor& flat, const Slot& slot) {
-  return flat.narrow(0, slot.offset, slot.numel).view(slot.param->spec.shape);
+void check(const EngineOptions& options) {
+  if (options.compute_dtype != at::kFloat && options.compute_dtype != at::kBFloat16) {
+    throw input_error("the engine computes in float or bfloat16, not in ",
+                      c10::toString(options.compute_dtype));
+  }
+  if (options.zero_stage < 0 || options.zero_stage > 3) {
+    throw input_error("ZeRO has the stages 0 to 3, not ", options.zero_stage);
+  }
+  if (options.chunk_bytes < 4) throw input_error("chunk_bytes must be at least 4");
 }
 
-optim::FlatBuffer allocate(const FlatLayout& layout, at::ScalarType compute_dtype) {
-  optim::FlatBuffer buffer;
-  buffer.name = layout.name;
-  buffer.ranges = layout.ranges;
-  {
-    const device::MemoryScope scope(device::MemoryCategory::kParameters);
-    buffer.master = at::zeros({layout.numel}, at::kFloat);
-    buffer.value =
-        compute_dtype == at::kFloat ? buffer.master : at::zeros({layout.numel}, compute_dtype);
-  }
-  const device::MemoryScope scope(device::MemoryCategory::kGradients);
-  buffer.grad = at::zeros({layout.numel}, at::kFloat);
-  return buffer;
+void refuse_uncalled(const nn::UnitParams& unit) {
+  if (unit.called_as_unit || unit.params.empty()) return;
+  throw input_error("ZeRO stage 3 must see unit ", unit.name,
+                    " begin and end: make its block a nn::Unit<Block> (trireme/nn/unit.h), as in "
+                    "`nn::Unit<Block> block{0, \"",
+                    unit.name,
+                    "\", ...}` and `x = block(x, context)`, or take stage 2 (parallel.zero = 2)");
 }
 
 }  // namespace
@@ -38,59 +39,79 @@ optim::FlatBuffer allocate(const FlatLayout& layout, at::ScalarType compute_dtyp
 Engine::Engine(const std::vector<nn::UnitParams>& units, comm::Group& group,
                const EngineOptions& options)
     : group_(group), options_(options) {
-  if (options.compute_dtype != at::kFloat && options.compute_dtype != at::kBFloat16) {
-    throw input_error("the engine computes in float or bfloat16, not in ",
-                      c10::toString(options.compute_dtype));
-  }
-  if (options.chunk_bytes < 4) throw input_error("chunk_bytes must be at least 4");
-  const std::vector<FlatLayout> layouts = lay_out(units, kShards);
-  regions_ = make_regions(layouts);
+  check(options);
+  if (gathers()) std::for_each(units.begin(), units.end(), refuse_uncalled);
+  const int shards = sharded() ? group.size() : 1;
+  const std::vector<FlatLayout> layouts = lay_out(units, shards);
+  whole_regions_ = make_regions(layouts);
+  regions_ = cut_regions(whole_regions_, layouts, shards, sharded() ? group.rank() : 0);
   for (const FlatLayout& layout : layouts) {
-    const optim::FlatBuffer& buffer =
-        buffers_.emplace_back(allocate(layout, options.compute_dtype));
     for (size_t slot = 0; slot < layout.slots.size(); ++slot) {
       nn::Param& param = *layout.slots[slot].param;
-      param.value = slot_view(buffer.value, layout.slots[slot]);
-      param.main_grad = slot_view(buffer.grad, layout.slots[slot]);
       param.sink = this;
       param.reset_ready();
       places_[&param] = {buckets_.size(), slot};
     }
+    buckets_.push_back(std::make_unique<Bucket>(
+        layout, group,
+        BucketOptions{options.zero_stage, options.compute_dtype, options.chunk_bytes}));
+    buffers_.push_back(buckets_.back()->buffer());
     const std::vector<bool> none(layout.slots.size(), false);
-    buckets_.push_back({layout, none, none, layout.slots.size(), {}, {}});
+    arrivals_.push_back({.ready = none, .used = none, .pending = none.size()});
   }
+  if (gathers()) map_units(units);
 }
 
 Engine::~Engine() {
   for (const auto& [param, place] : places_) {
-    nn::Param& owned = *buckets_[place.bucket].layout.slots[place.slot].param;
-    owned.main_grad = at::Tensor();
+    nn::Param& owned = *buckets_[place.bucket]->layout().slots[place.slot].param;
     owned.sink = nullptr;
     owned.reset_ready();
   }
 }
 
-void Engine::init(uint64_t seed) {
-  for (size_t b = 0; b < buckets_.size(); ++b) {
-    for (const Slot& slot : buckets_[b].layout.slots) {
-      nn::init_param(*slot.param, seed, slot_view(buffers_[b].master, slot));
+void Engine::map_units(const std::vector<nn::UnitParams>& units) {
+  std::vector<UnitBuckets> mapped;
+  for (const nn::UnitParams& unit : units) {
+    if (!unit_index_.emplace(unit.name, mapped.size()).second) {
+      throw input_error("two units are named ", unit.name,
+                        ": at ZeRO stage 3 names tell them apart");
     }
+    UnitBuckets of_unit{unit.name, {}, unit.backward_reads_values};
+    std::vector<size_t> indices;
+    for (const nn::Param* param : unit.params) indices.push_back(place_of(*param).bucket);
+    std::sort(indices.begin(), indices.end());
+    indices.erase(std::unique(indices.begin(), indices.end()), indices.end());
+    for (const size_t index : indices) {
+      of_unit.buckets.push_back(buckets_[index].get());
+      ++arrivals_[index].units;
+    }
+    mapped.push_back(std::move(of_unit));
+    unit_buckets_.push_back(std::move(indices));
+  }
+  gatherer_.emplace(std::move(mapped));
+}
+
+void Engine::init(uint64_t seed) {
+  for (const Region& region : regions_) {
+    nn::init_run(region.param->spec, region.name, seed, region.flat_begin,
+                 buffers_[region.bucket].master.narrow(0, region.offset, region.numel()));
   }
   sync_values();
 }
 
 void Engine::sync_values() {
-  at::NoGradGuard no_grad;
-  if (options_.compute_dtype == at::kFloat) return;
-  for (optim::FlatBuffer& buffer : buffers_) buffer.value.copy_(buffer.master);
+  for (const auto& bucket : buckets_) bucket->round_masters();
+  gather_updates();
+}
+
+void Engine::gather_updates() {
+  for (const auto& bucket : buckets_) bucket->start_gather_updates();
+  for (const auto& bucket : buckets_) bucket->wait_values();
 }
 
 void Engine::broadcast_masters(int root) {
-  if (group_.size() > 1) {
-    for (optim::FlatBuffer& buffer : buffers_) {
-      group_.broadcast(buffer.master, root, "parameters/" + buffer.name)->wait();
-    }
-  }
+  for (const auto& bucket : buckets_) bucket->distribute_masters(root);
   sync_values();
 }
 
@@ -100,60 +121,68 @@ void Engine::begin_step(int micro_batches) {
   in_step_ = true;
   micro_batch_ = 0;
   micro_batches_ = micro_batches;
-  unlaunched_ = buckets_.size();
-  for (Bucket& bucket : buckets_) bucket.used.assign(bucket.used.size(), false);
+  for (size_t b = 0; b < buckets_.size(); ++b) {
+    if (!buckets_[b]->frozen()) buckets_[b]->begin_step();
+    arrivals_[b].used.assign(arrivals_[b].used.size(), false);
+  }
   start_micro_batch();
 }
 
 void Engine::start_micro_batch() {
-  for (Bucket& bucket : buckets_) {
-    bucket.ready.assign(bucket.ready.size(), false);
-    bucket.pending = bucket.ready.size();
+  unlaunched_ = buckets_.size();
+  for (Arrivals& arrivals : arrivals_) {
+    arrivals.ready.assign(arrivals.ready.size(), false);
+    arrivals.pending = arrivals.ready.size();
+    arrivals.open_units = arrivals.units;
   }
+}
+
+void Engine::grad_needed(nn::Param& param) {
+  if (!in_step_) throw run_error("gradient of ", param.spec.name, " arrived outside a step");
+  const size_t bucket = place_of(param).bucket;
+  if (bucket >= unlaunched_) {
+    throw run_error("gradient of ", param.spec.name, " arrived after ",
+                    gathers() ? "backward of its unit had ended" : "its bucket was complete");
+  }
+  buckets_[bucket]->open_grad();
 }
 
 void Engine::param_ready(nn::Param& param) {
   const Place place = place_of(param);
   if (!in_step_) throw run_error("gradient of ", param.spec.name, " arrived outside a step");
-  Bucket& bucket = buckets_[place.bucket];
+  Arrivals& arrivals = arrivals_[place.bucket];
   const size_t slot = place.slot;
-  if (bucket.ready[slot]) {
+  if (arrivals.ready[slot]) {
     throw run_error("gradient of ", param.spec.name,
                     " was complete twice in one micro-batch: it is used more often than its ",
                     param.uses, " declared uses");
   }
-  bucket.ready[slot] = true;
-  bucket.used[slot] = true;
-  if (--bucket.pending == 0 && last_micro_batch()) launch(/*even_if_not_full=*/false);
-}
-
-void Engine::launch(bool even_if_not_full) {
-  while (unlaunched_ > 0 && (even_if_not_full || buckets_[unlaunched_ - 1].pending == 0)) {
-    --unlaunched_;
-    if (group_.size() > 1) all_reduce(buckets_[unlaunched_], buffers_[unlaunched_].grad);
+  arrivals.ready[slot] = true;
+  arrivals.used[slot] = true;
+  if (--arrivals.pending == 0 && !gathers() && reduces_now()) {
+    launch(/*even_if_not_complete=*/false);
   }
 }
 
-void Engine::all_reduce(Bucket& bucket, const at::Tensor& grad) {
-  int64_t begin = 0;  // of what is dense
-  for (const Slot& slot : bucket.layout.slots) {
-    if (!slot.param->spec.sparse_grad || slot.param->uses > 1) continue;
-    all_reduce_dense(bucket, grad.slice(0, begin, slot.offset));
-    bucket.sparse.emplace_back(slot_view(grad, slot), group_, "grads/" + bucket.layout.name);
-    begin = slot.offset + slot.numel;
-  }
-  all_reduce_dense(bucket, grad.slice(0, begin));
+bool Engine::complete(size_t bucket) const {
+  if (buckets_[bucket]->frozen()) return true;
+  return gathers() ? arrivals_[bucket].open_units <= 0 : arrivals_[bucket].pending == 0;
 }
 
-void Engine::all_reduce_dense(Bucket& bucket, const at::Tensor& part) {
-  if (part.numel() == 0) return;
-  const int64_t most = std::max<int64_t>(1, options_.chunk_bytes / 4);
-  const int64_t chunks = (part.numel() + most - 1) / most;
-  const int64_t chunk = (part.numel() + chunks - 1) / chunks;  // of equal size
-  for (const at::Tensor& piece : part.split(chunk)) {
-    bucket.works.push_back(
-        group_.all_reduce(piece, comm::ReduceOp::kSum, "grads/" + bucket.layout.name));
+void Engine::launch(bool even_if_not_complete) {
+  while (unlaunched_ > 0 && (even_if_not_complete || complete(unlaunched_ - 1))) {
+    const size_t next = --unlaunched_;
+    if (buckets_[next]->frozen()) continue;
+    buckets_[next]->start_reduce();
+    // Memory of whole gradients: the one before has had this one's backward to travel.
+    if (reduces_every_micro_batch()) finish_under_way();
+    under_way_.push_back(next);
   }
+}
+
+void Engine::finish_under_way() {
+  for (const size_t bucket : under_way_) buckets_[bucket]->finish_reduce();
+  under_way_.clear();
 }
 
 void Engine::end_micro_batch() {
@@ -162,13 +191,18 @@ void Engine::end_micro_batch() {
   }
   // A Param with some uses in this micro-batch but not all of them has its gradient nonetheless;
   // its count starts anew.
-  for (Bucket& bucket : buckets_) {
-    if (bucket.pending == 0) continue;
-    for (size_t slot = 0; slot < bucket.used.size(); ++slot) {
-      nn::Param& param = *bucket.layout.slots[slot].param;
-      if (param.ready_calls() > 0) bucket.used[slot] = true;
+  for (size_t b = 0; b < buckets_.size(); ++b) {
+    if (arrivals_[b].pending == 0) continue;
+    for (size_t slot = 0; slot < arrivals_[b].used.size(); ++slot) {
+      nn::Param& param = *buckets_[b]->layout().slots[slot].param;
+      if (param.ready_calls() > 0) arrivals_[b].used[slot] = true;
       param.reset_ready();
     }
+  }
+  if (gatherer_) gatherer_->drop_ahead();
+  if (reduces_every_micro_batch()) {
+    launch(/*even_if_not_complete=*/true);
+    finish_under_way();
   }
   ++micro_batch_;
   if (micro_batch_ < micro_batches_) start_micro_batch();
@@ -176,9 +210,11 @@ void Engine::end_micro_batch() {
 
 void Engine::check_used() const {
   std::vector<std::string> names;
-  for (const Bucket& bucket : buckets_) {
-    for (size_t slot = 0; slot < bucket.used.size(); ++slot) {
-      if (!bucket.used[slot]) names.push_back(bucket.layout.slots[slot].param->spec.name);
+  for (size_t b = 0; b < buckets_.size(); ++b) {
+    if (buckets_[b]->frozen()) continue;
+    for (size_t slot = 0; slot < arrivals_[b].used.size(); ++slot) {
+      if (arrivals_[b].used[slot]) continue;
+      names.push_back(buckets_[b]->layout().slots[slot].param->spec.name);
     }
   }
   if (names.empty()) return;
@@ -194,24 +230,28 @@ void Engine::finish_step() {
     throw run_error("finish_step after ", micro_batch_, " of ", micro_batches_, " micro-batches");
   }
   if (options_.unused == Unused::kError) check_used();
-  launch(/*even_if_not_full=*/true);
-  for (auto bucket = buckets_.rbegin(); bucket != buckets_.rend(); ++bucket) {
-    for (const comm::WorkPtr& work : bucket->works) work->wait();
-    for (SparseRows& rows : bucket->sparse) rows.finish();
-    bucket->works.clear();
-    bucket->sparse.clear();
-  }
+  launch(/*even_if_not_complete=*/true);
+  finish_under_way();
   in_step_ = false;
 }
 
 void Engine::abandon_step() {
-  for (Bucket& bucket : buckets_) {
-    bucket.works.clear();
-    bucket.sparse.clear();
-    for (const Slot& slot : bucket.layout.slots) slot.param->reset_ready();
+  under_way_.clear();
+  for (const auto& bucket : buckets_) {
+    if (!bucket->frozen()) bucket->abandon();
   }
-  for (optim::FlatBuffer& buffer : buffers_) buffer.grad.zero_();
+  if (gatherer_) gatherer_->reset();
   in_step_ = false;
+}
+
+double Engine::grad_norm() {
+  double squares = optim::grad_sum_of_squares(buffers_);
+  if (sharded()) {
+    const at::Tensor sum = at::scalar_tensor(squares, at::kDouble);
+    group_.all_reduce(sum, comm::ReduceOp::kSum, "gradient norm")->wait();
+    squares = sum.item<double>();
+  }
+  return std::sqrt(squares);
 }
 
 Engine::Place Engine::place_of(const nn::Param& param) const {
@@ -220,27 +260,88 @@ Engine::Place Engine::place_of(const nn::Param& param) const {
   return found->second;
 }
 
-at::Tensor Engine::master(const nn::Param& param) const {
+at::Tensor Engine::master(const nn::Param& param) {
   const Place place = place_of(param);
-  return slot_view(buffers_[place.bucket].master, buckets_[place.bucket].layout.slots[place.slot]);
+  Bucket& bucket = *buckets_[place.bucket];
+  const Slot& slot = bucket.layout().slots[place.slot];
+  return bucket.whole_masters().narrow(0, slot.offset, slot.numel).view(param.spec.shape);
 }
 
 int64_t Engine::parameter_count() const {
   int64_t count = 0;
-  for (const Region& region : regions_) count += region.numel();
+  for (const Region& region : whole_regions_) count += region.numel();
   return count;
 }
 
 std::vector<std::string> Engine::non_finite_gradients(size_t most) const {
-  at::NoGradGuard no_grad;
-  std::vector<std::string> names;
+  return non_finite(most, &optim::FlatBuffer::grad);
+}
+
+std::vector<std::string> Engine::non_finite_masters(size_t most) const {
+  return non_finite(most, &optim::FlatBuffer::master);
+}
+
+std::vector<std::string> Engine::non_finite(size_t most,
+                                            at::Tensor optim::FlatBuffer::*which) const {
+  const at::NoGradGuard no_grad;
+  Json mine = Json::array();
   for (const Region& region : regions_) {
-    if (names.size() == most) break;
-    if (!region.view(buffers_[region.bucket].grad).isfinite().all().item<bool>()) {
-      names.push_back(region.name);
+    if (mine.size() == most) break;
+    const at::Tensor& flat = buffers_[region.bucket].*which;
+    if (flat.defined() && !region.view(flat).isfinite().all().item<bool>()) {
+      mine.push_back(region.name);
+    }
+  }
+  std::vector<std::string> all = {dump_json(mine)};
+  if (sharded()) all = group_.all_gather_bytes(all[0], "tensors that are not finite");
+  std::vector<std::string> names;
+  for (const std::string& of_rank : all) {
+    for (const Json& name : parse_json(of_rank, "tensors that are not finite")) {
+      const auto text = name.get<std::string>();
+      const bool known = std::find(names.begin(), names.end(), text) != names.end();
+      if (!known && names.size() < most) names.push_back(text);
     }
   }
   return names;
+}
+
+size_t Engine::index_of(const nn::UnitId& unit) const {
+  const auto found = unit_index_.find(unit.name);
+  if (found == unit_index_.end()) {
+    throw run_error("unit ", unit.name, " runs, but the engine was not given its parameters");
+  }
+  return found->second;
+}
+
+void Engine::before_forward(const nn::UnitId& unit) {
+  if (gatherer_) gatherer_->before_forward(index_of(unit));
+}
+
+void Engine::after_forward(const nn::UnitId& unit) {
+  if (gatherer_) {
+    gatherer_->after_forward(index_of(unit), in_step_ && at::GradMode::is_enabled());
+  }
+}
+
+void Engine::before_backward(const nn::UnitId& unit) {
+  if (gatherer_) gatherer_->before_backward(index_of(unit));
+}
+
+void Engine::after_backward(const nn::UnitId& unit) {
+  if (!gatherer_) return;
+  const size_t index = index_of(unit);
+  gatherer_->after_backward(index);
+  for (const size_t bucket : unit_buckets_[index]) --arrivals_[bucket].open_units;
+  launch(/*even_if_not_complete=*/false);
+}
+
+WholeValues::WholeValues(Engine& engine) : engine_(engine) {
+  for (const auto& bucket : engine_.buckets_) bucket->acquire();
+  for (const auto& bucket : engine_.buckets_) bucket->wait_values();
+}
+
+WholeValues::~WholeValues() {
+  for (const auto& bucket : engine_.buckets_) bucket->release();
 }
 
 }  // namespace trireme::parallel

@@ -1,32 +1,43 @@
-// Data parallelism over flat buckets. The engine gives Params their storage, takes their gradients,
-// and sums these over the ranks while backward goes on.
+// One engine for data parallelism and ZeRO, over flat buckets. It gives Params their storage, takes
+// their gradients, sums these over the ranks while backward goes on, and at stage 3 gathers values
+// before they are used.
 //
 //   Engine engine(task.units(), world.world_group(), {.compute_dtype = at::kBFloat16});
 //   engine.init(seed);
+//   optim::AdamW adamw(engine.flat_buffers(), {});
 //   engine.begin_step(micro_batches);
 //   for (...) { loss(batch).backward(); engine.end_micro_batch(); }
-//   engine.finish_step();                    // gradients are sums over all ranks and micro-batches
-//   adamw.step(...);                         // over engine.flat_buffers(); clears the gradients
+//   engine.finish_step();       // gradients are sums over all ranks and micro-batches
+//   adamw.step({.lr = lr, .grad_factor = clip_factor(engine.grad_norm(), 1.0)});
+//   engine.gather_updates();    // values that other ranks updated
+//
+// What each stage keeps on a rank is said in bucket.h. Everything above this class (optimiser,
+// checkpoints) goes by Regions and FlatBuffers, which say what this rank holds.
 //
 // Invariants
 //  - Every rank builds the same engine and calls begin_step with the same number of micro-batches.
-//  - Param::ready() is the only trigger of communication: when the last Param of a bucket is ready
-//    in a step's last micro-batch, its all-reduce begins. Inner micro-batches communicate nothing.
 //  - Buckets are reduced in one order, the reverse of the units', on every rank: a bucket that is
 //    full early waits for those before it. So a Param that a rank did not use cannot cross
-//    collectives.
-//  - Of a Param with sparse_grad only the rows that some rank touched are summed, in finish_step()
-//    (sparse_rows.h); one with several uses (a tied weight) is dense.
+//    collectives. Below stage 3 a bucket is full when its last Param is ready(): the only trigger.
+//    At stage 3, where gathers lie between, it is when backward of all its units has ended.
+//  - At stages 0 and 1 gradients of micro-batches add up here, and the last one communicates. From
+//    stage 2 on each micro-batch is reduced, and a whole bucket's gradient is there only from its
+//    first gradient to its reduction; at most one that is under way and one that fills (and those
+//    that several units share).
+//  - At stage 3 values are there between the hooks of their unit, and in a WholeValues; otherwise
+//    Param::value is undefined. Every rank runs the same units.
+//  - At stage 0, of a Param with sparse_grad only the rows that some rank touched are summed, in
+//    finish_step() (sparse_rows.h); one with several uses (a tied weight) is dense.
 //  - From a bucket's start to finish_step() nobody touches its gradients.
-//  - Params outlive the engine; their values stay usable after it. Buckets' padding is zero always.
-//
-// Here at stage 0 every rank holds everything. What holds at any stage is said by Regions and
-// FlatBuffers, and everything above this class (optimiser, norms, checkpoints) uses only these.
+//  - Params outlive the engine; values that are there stay usable after it (below stage 3 all).
+//    Buckets' padding is zero always.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -35,8 +46,9 @@
 #include "trireme/nn/param.h"
 #include "trireme/nn/unit.h"
 #include "trireme/optim/flat_buffer.h"
+#include "trireme/parallel/bucket.h"
+#include "trireme/parallel/gatherer.h"
 #include "trireme/parallel/region.h"
-#include "trireme/parallel/sparse_rows.h"
 
 namespace trireme::parallel {
 
@@ -48,14 +60,16 @@ enum class Unused {
 
 struct EngineOptions {
   at::ScalarType compute_dtype = at::kFloat;  // float, or bfloat16 with fp32 masters
+  int zero_stage = 0;                         // 0 to 3: what ranks share instead of copying
   Unused unused = Unused::kError;
-  int64_t chunk_bytes = 25 << 20;  // a larger bucket is reduced in chunks of this size
+  int64_t chunk_bytes = 25 << 20;  // at stage 0 a larger bucket is reduced in chunks of this size
 };
 
 class Engine final : public nn::GradSink, public nn::UnitHooks {
  public:
   // Allocates the buckets (zero) and points every Param's value and main_grad into them. `group`
-  // must outlive the engine.
+  // must outlive the engine. Throws input_error at stage 3 when a unit is not called through
+  // nn::Unit.
   Engine(const std::vector<nn::UnitParams>& units, comm::Group& group,
          const EngineOptions& options);
   ~Engine() override;
@@ -64,9 +78,10 @@ class Engine final : public nn::GradSink, public nn::UnitHooks {
 
   // Initial masters from (seed, name, index in the tensor) alone, and the values from them.
   void init(uint64_t seed);
-  // Values from masters: after masters were written (loading).
+  // Values from masters: after masters were written (loading). Every rank calls it.
   void sync_values();
-  // Rank `root`'s masters to everyone, then sync_values().
+  // Rank `root`'s masters to everyone, then sync_values(). Where masters are sharded: those that
+  // were written on the root through master(); zero where nothing was.
   void broadcast_masters(int root);
 
   void begin_step(int micro_batches);
@@ -75,54 +90,101 @@ class Engine final : public nn::GradSink, public nn::UnitHooks {
   // Returns when all gradients are summed. Throws run_error for unused Params, or what
   // communication throws.
   void finish_step();
-  // Forgets a step that failed halfway and clears the gradients.
+  // Forgets a step that failed halfway, and its gradients.
   void abandon_step();
+  // The 2-norm of all gradients, each element once, the same bits on every rank. After
+  // finish_step(); every rank calls it.
+  double grad_norm();
+  // After the optimiser's update of flat_buffers(): whole values where they are kept. Every rank
+  // calls it.
+  void gather_updates();
 
+  comm::Group& group() const { return group_; }
+  // Ranks hold parts (stage 1 and up): flat_buffers() and regions() are of this rank's.
+  bool sharded() const { return options_.zero_stage >= 1; }
+  // Runs of named tensors that this rank holds, and where in flat_buffers().
   const std::vector<Region>& regions() const { return regions_; }
+  // By bucket: this rank's part. `grad` is undefined where all is frozen.
   const std::vector<optim::FlatBuffer>& flat_buffers() const { return buffers_; }
-  // A Param's fp32 master, in its shape: a view into its bucket. For loading weights.
-  at::Tensor master(const nn::Param& param) const;
+  // Every named tensor whole, and where in a whole bucket: the parts of all ranks end to end.
+  const std::vector<Region>& whole_regions() const { return whole_regions_; }
+
+  // A Param's whole fp32 master, in its shape: a view. For loading weights on one rank, before
+  // broadcast_masters(); where masters are sharded it takes memory for all until then.
+  at::Tensor master(const nn::Param& param);
   // Parameters in all, each once.
   int64_t parameter_count() const;
-  // Names of tensors whose gradient has a NaN or an infinity, `most` at most: to say why a step
-  // failed.
+  // Names of tensors whose gradient, or master, has a NaN or an infinity, `most` at most: to say
+  // why a step failed. Every rank calls it and gets the same.
   std::vector<std::string> non_finite_gradients(size_t most) const;
+  std::vector<std::string> non_finite_masters(size_t most) const;
 
+  void grad_needed(nn::Param& param) override;
   void param_ready(nn::Param& param) override;
+  void before_forward(const nn::UnitId& unit) override;
+  void after_forward(const nn::UnitId& unit) override;
+  void before_backward(const nn::UnitId& unit) override;
+  void after_backward(const nn::UnitId& unit) override;
 
  private:
-  struct Bucket {
-    FlatLayout layout;
+  friend class WholeValues;
+  // Which gradients of a bucket have come.
+  struct Arrivals {
     std::vector<bool> ready;  // by slot, in this micro-batch
     std::vector<bool> used;   // by slot, in any micro-batch of this step
     size_t pending = 0;       // Params not ready in this micro-batch
-    std::vector<comm::WorkPtr> works;
-    std::vector<SparseRows> sparse;
+    int units = 0;            // that hold a Param of it
+    int open_units = 0;       // of them, whose backward has not ended in this micro-batch
   };
   struct Place {
     size_t bucket;
     size_t slot;
   };
 
+  bool reduces_every_micro_batch() const { return options_.zero_stage >= 2; }
+  bool gathers() const { return options_.zero_stage >= 3; }
   Place place_of(const nn::Param& param) const;
+  void map_units(const std::vector<nn::UnitParams>& units);
+  size_t index_of(const nn::UnitId& unit) const;
   void start_micro_batch();
-  bool last_micro_batch() const { return micro_batch_ + 1 == micro_batches_; }
-  // Starts the buckets that are next in order: full ones, or all of them.
-  void launch(bool even_if_not_full);
-  void all_reduce(Bucket& bucket, const at::Tensor& grad);
-  void all_reduce_dense(Bucket& bucket, const at::Tensor& part);
+  bool reduces_now() const {
+    return reduces_every_micro_batch() || micro_batch_ + 1 == micro_batches_;
+  }
+  bool complete(size_t bucket) const;
+  // Starts the buckets that are next in order: complete ones, or all of them.
+  void launch(bool even_if_not_complete);
+  void finish_under_way();
   void check_used() const;
+  std::vector<std::string> non_finite(size_t most, at::Tensor optim::FlatBuffer::*which) const;
 
   comm::Group& group_;
   EngineOptions options_;
-  std::vector<Bucket> buckets_;
+  std::vector<std::unique_ptr<Bucket>> buckets_;
+  std::vector<Arrivals> arrivals_;          // by bucket
   std::vector<optim::FlatBuffer> buffers_;  // by bucket
-  std::vector<Region> regions_;
+  std::vector<Region> whole_regions_, regions_;
   std::unordered_map<const nn::Param*, Place> places_;
+  std::unordered_map<std::string, size_t> unit_index_;  // at stage 3, by name
+  std::vector<std::vector<size_t>> unit_buckets_;       // at stage 3, by unit
+  std::optional<Gatherer> gatherer_;                    // at stage 3
   bool in_step_ = false;
   int micro_batch_ = 0;
   int micro_batches_ = 0;
-  size_t unlaunched_ = 0;  // buckets [0, unlaunched_) have not been started
+  size_t unlaunched_ = 0;          // buckets [0, unlaunched_) have not been started
+  std::vector<size_t> under_way_;  // buckets whose reduction was started and not finished
+};
+
+// All values whole while it lives (at stage 3 at the price of their memory; below they are anyway):
+// evaluation, where ranks may run units unequally, and export. Every rank makes one.
+class WholeValues {
+ public:
+  explicit WholeValues(Engine& engine);
+  ~WholeValues();
+  WholeValues(const WholeValues&) = delete;
+  WholeValues& operator=(const WholeValues&) = delete;
+
+ private:
+  Engine& engine_;
 };
 
 }  // namespace trireme::parallel

@@ -44,12 +44,27 @@ FlatLayout lay_out_unit(const std::string& name, std::vector<nn::Param*> params,
 
 }  // namespace
 
+ShardRun shard_run(const FlatLayout& layout, int shards, int shard) {
+  const int64_t numel = layout.numel / shards;
+  return {shard * numel, numel};
+}
+
+std::vector<optim::FlatRange> cut_ranges(const FlatLayout& layout, const ShardRun& run) {
+  std::vector<optim::FlatRange> ranges;
+  for (optim::FlatRange range : layout.ranges) {
+    range.begin = std::max(range.begin, run.begin) - run.begin;
+    range.end = std::min(range.end, run.begin + run.numel) - run.begin;
+    if (range.begin < range.end) ranges.push_back(range);
+  }
+  return ranges;
+}
+
 std::vector<FlatLayout> lay_out(const std::vector<nn::UnitParams>& units, int shards) {
   std::unordered_set<const nn::Param*> held;
   std::unordered_set<std::string> names;
   std::vector<FlatLayout> layouts;
   for (const nn::UnitParams& unit : units) {
-    std::vector<nn::Param*> params;
+    std::vector<nn::Param*> trained, frozen;
     for (nn::Param* param : unit.params) {
       if (!held.insert(param).second) continue;
       for (const nn::Part& part : param->spec.parts) {
@@ -58,9 +73,13 @@ std::vector<FlatLayout> lay_out(const std::vector<nn::UnitParams>& units, int sh
                           "): names must be unique in a model");
         }
       }
-      params.push_back(param);
+      (param->spec.frozen ? frozen : trained).push_back(param);
     }
-    if (!params.empty()) layouts.push_back(lay_out_unit(unit.name, std::move(params), shards));
+    if (!trained.empty()) layouts.push_back(lay_out_unit(unit.name, std::move(trained), shards));
+    if (!frozen.empty()) {
+      layouts.push_back(lay_out_unit(unit.name + " (frozen)", std::move(frozen), shards));
+      layouts.back().frozen = true;
+    }
   }
   return layouts;
 }

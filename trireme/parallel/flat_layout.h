@@ -4,6 +4,7 @@
 // A bucket holds one unit. Its Params stand in the order of their optimiser settings (decay,
 // learning-rate scale), each at a multiple of kAlignment elements; the end is padded so that
 // `shards` equal parts are multiples too. A Param of two units (a tied weight) lies in the first.
+// Frozen Params of a unit lie in a bucket of their own behind it: they have no gradient.
 #pragma once
 
 #include <cstdint>
@@ -29,10 +30,20 @@ struct FlatLayout {
   std::vector<Slot> slots;
   std::vector<optim::FlatRange> ranges;  // settings; cover [0, numel)
   int64_t numel = 0;                     // padding included
+  bool frozen = false;
 };
 
-// One layout a unit that holds Params, in the units' order. Throws run_error when two Params have
-// the same name.
+// Elements [begin, begin + numel) of a bucket: what one rank holds when `shards` share it.
+struct ShardRun {
+  int64_t begin;
+  int64_t numel;
+};
+ShardRun shard_run(const FlatLayout& layout, int shards, int shard);
+// The ranges of a run, counted from its beginning.
+std::vector<optim::FlatRange> cut_ranges(const FlatLayout& layout, const ShardRun& run);
+
+// One layout a unit that holds Params (two when some are frozen), in the units' order. Throws
+// run_error when two Params have the same name.
 std::vector<FlatLayout> lay_out(const std::vector<nn::UnitParams>& units, int shards);
 
 }  // namespace trireme::parallel

@@ -1,5 +1,6 @@
 #include "trireme/parallel/region.h"
 
+#include <algorithm>
 #include <functional>
 #include <numeric>
 
@@ -36,6 +37,22 @@ std::vector<Region> make_regions(const std::vector<FlatLayout>& layouts) {
         regions.push_back(std::move(region));
       }
     }
+  }
+  return regions;
+}
+
+std::vector<Region> cut_regions(const std::vector<Region>& whole,
+                                const std::vector<FlatLayout>& layouts, int shards, int shard) {
+  std::vector<Region> regions;
+  for (Region region : whole) {
+    const ShardRun run = shard_run(layouts[region.bucket], shards, shard);
+    const int64_t begin = std::max(region.offset, run.begin);
+    const int64_t end = std::min(region.offset + region.numel(), run.begin + run.numel);
+    if (begin >= end) continue;
+    region.flat_begin = begin - region.offset;
+    region.flat_end = end - region.offset;
+    region.offset = begin - run.begin;
+    regions.push_back(std::move(region));
   }
   return regions;
 }

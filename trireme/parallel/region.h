@@ -2,7 +2,9 @@
 // name and loading go by, whatever the layout: a named tensor, the box of it that this rank's
 // tensor shard covers, the flat run of that box (row-major) that this rank stores, and where.
 //
-// At stage 0 every rank holds each part whole: the box is the tensor, the run is all of it.
+// At stage 0 every rank holds each part whole: the box is the tensor, the run is all of it. Where
+// buckets are sharded a rank holds the run that its shard of the bucket cuts out, and of some parts
+// nothing.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -35,7 +37,11 @@ struct Region {
   at::Tensor view(const at::Tensor& flat) const;
 };
 
-// One Region a part, in the layouts' order. Padding is in none.
+// One Region a part, in the layouts' order: of whole buckets. Padding is in none.
 std::vector<Region> make_regions(const std::vector<FlatLayout>& layouts);
+// What of them lies in shard `shard` of `shards`, with offsets in the shard. Parts of which nothing
+// lies there are left out.
+std::vector<Region> cut_regions(const std::vector<Region>& whole,
+                                const std::vector<FlatLayout>& layouts, int shards, int shard);
 
 }  // namespace trireme::parallel

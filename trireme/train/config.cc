@@ -91,11 +91,14 @@ void bind_parallel(Schema& schema, ParallelConfig& parallel) {
   schema.add("parallel.tp", &parallel.tp, Ints{.min = 1}, "Ranks that share each layer.");
   schema.add("parallel.pp", &parallel.pp, Ints{.min = 1}, "Pipeline stages.");
   schema.add("parallel.cp", &parallel.cp, Ints{.min = 1}, "Ranks that share each sequence.");
-  schema.add("parallel.zero", &parallel.zero, Ints{.min = 0, .max = 3},
-             "ZeRO stage: what data-parallel ranks share instead of copying.");
+  schema.add(
+      "parallel.zero", &parallel.zero, Ints{.min = 0, .max = 3},
+      "ZeRO stage, what data-parallel ranks share instead of copying: 0 nothing, 1 optimiser "
+      "state, 2 and gradients, 3 and parameters.");
   schema.add("parallel.schedule", &parallel.schedule, "Pipeline schedule; 'none' without stages.");
   schema.add("parallel.recompute", &parallel.recompute,
-             "Recompute activations in backward instead of keeping them.");
+             "Recompute a block's activations in backward instead of keeping them: same bits, less "
+             "memory, a forward more.");
 }
 
 void bind_rest(Schema& schema, RunConfig& config) {
@@ -133,11 +136,9 @@ void check_layout(const Schema& schema, const RunConfig& config) {
   if (parallel.tp != 1) throw not_there(schema, "parallel.tp", "tensor parallelism", "1");
   if (parallel.pp != 1) throw not_there(schema, "parallel.pp", "pipeline parallelism", "1");
   if (parallel.cp != 1) throw not_there(schema, "parallel.cp", "context parallelism", "1");
-  if (parallel.zero != 0) throw not_there(schema, "parallel.zero", "ZeRO", "0");
   if (parallel.schedule != "none") {
     throw not_there(schema, "parallel.schedule", "a pipeline schedule", "'none'");
   }
-  if (parallel.recompute) throw not_there(schema, "parallel.recompute", "recomputation", "false");
   if (config.checkpoint.async) {
     throw not_there(schema, "checkpoint.async", "saving in the background", "false");
   }

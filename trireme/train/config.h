@@ -117,7 +117,7 @@ void check(const Schema& schema, RunConfig& config);
 void check_ranks(const ParallelConfig& parallel, int ranks);
 
 // The keys in which a run that resumes may differ from the one that saved: those that do not change
-// what it computes (at stage 0 the layout is one of them, up to rounding), and those that say where
+// what it computes (the layout is one of them, up to rounding), and those that say where
 // things are. Throws input_error naming the first other key whose value differs.
 void check_resumable(const Json& saved_config, const Json& config, const std::string& checkpoint);
 

@@ -26,7 +26,7 @@ std::string read_on_rank_zero(const std::string& path, const Json& config, const
     throw input_error(opened.path, " was saved with another ", name_of(changes[0]),
                       "; give data.train, the tokenizer and the model's config.json as they were");
   }
-  checkpoint::load(opened.path, opened.manifest, tensors);
+  checkpoint::check_fits(opened.path, opened.manifest, tensors);
   return dump_json({{"path", opened.path}, {"manifest", to_json(opened.manifest)}});
 }
 
@@ -40,16 +40,10 @@ Resumed resume(const std::string& path, const Json& config, const Json& identity
                  "resume");
   Resumed resumed;
   resumed.path = require_string(message, "path", "resume");
-  resumed.run =
-      checkpoint::manifest_from_json(require(message, "manifest", "resume"), resumed.path).run;
-  if (group.size() > 1) {
-    tensors.engine.broadcast_masters(0);
-    for (const optim::AdamW::Moments& moments : tensors.adamw.moments()) {
-      group.broadcast(moments.exp_avg, 0, "resume exp_avg")->wait();
-      group.broadcast(moments.exp_avg_sq, 0, "resume exp_avg_sq")->wait();
-    }
-    tensors.adamw.set_steps(resumed.run.optimizer_steps);
-  }
+  const checkpoint::Manifest manifest =
+      checkpoint::manifest_from_json(require(message, "manifest", "resume"), resumed.path);
+  checkpoint::load(resumed.path, manifest, tensors);
+  resumed.run = manifest.run;
   return resumed;
 }
 

@@ -21,15 +21,6 @@ optim::Schedule make_schedule(const OptimConfig& config, int64_t total_steps) {
           .decay_steps = optim::ratio_to_steps(config.decay_ratio, total_steps)};
 }
 
-// The first tensor of the model that is not finite itself; empty: all are.
-std::string bad_weight(const parallel::Engine& engine) {
-  for (const parallel::Region& region : engine.regions()) {
-    const at::Tensor master = region.view(engine.flat_buffers()[region.bucket].master);
-    if (!master.isfinite().all().item<bool>()) return region.name;
-  }
-  return "";
-}
-
 }  // namespace
 
 StepRunner::StepRunner(const OptimConfig& config, int64_t total_steps, uint64_t seed,
@@ -44,7 +35,7 @@ StepOutcome StepRunner::run(const StepWork& work, bool stop) {
   // Meanwhile, of gradients that are the same everywhere.
   parts_.phases.enter(Phase::kOptimizer);
   StepOutcome outcome;
-  outcome.grad_norm = std::sqrt(optim::grad_sum_of_squares(parts_.engine.flat_buffers()));
+  outcome.grad_norm = parts_.engine.grad_norm();
   outcome.lr = config_.lr * schedule_.factor(work.step);
 
   parts_.phases.enter(Phase::kCommWait);
@@ -56,6 +47,8 @@ StepOutcome StepRunner::run(const StepWork& work, bool stop) {
   parts_.phases.enter(Phase::kOptimizer);
   parts_.adamw.step(
       {.lr = outcome.lr, .grad_factor = optim::clip_factor(outcome.grad_norm, config_.clip_norm)});
+  parts_.phases.enter(Phase::kCommWait);
+  parts_.engine.gather_updates();
   parts_.phases.enter(Phase::kOther);
   return outcome;
 }
@@ -74,6 +67,7 @@ double StepRunner::accumulate(const StepWork& work) {
     context.dropout = batch.dropout_key(seed_, static_cast<uint64_t>(work.step));
     context.training = true;
     context.hooks = &parts_.engine;
+    context.recompute = parts_.recompute;
     const at::Tensor loss = parts_.task.loss(batch, context, work.counts);
     const auto value = loss.item<double>();
     total += value;
@@ -97,8 +91,8 @@ void StepRunner::fail(const StepWork& work, const StepOutcome& outcome) {
                                ? cat("the gradient norm is ", outcome.grad_norm)
                                : cat("the loss is ", outcome.loss);
   std::string cause;
-  if (const std::string weight = bad_weight(parts_.engine); !weight.empty()) {
-    cause = cat("parameter ", weight,
+  if (const auto weights = parts_.engine.non_finite_masters(/*most=*/1); !weights.empty()) {
+    cause = cat("parameter ", weights[0],
                 " was not finite before the step: look at the weights it "
                 "started from");
   } else if (!std::isfinite(outcome.loss)) {

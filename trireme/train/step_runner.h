@@ -32,6 +32,7 @@ struct StepParts {
   parallel::Engine& engine;
   optim::AdamW& adamw;
   PhaseClock& phases;
+  bool recompute = false;  // activations by unit in backward (nn/unit.h)
 };
 
 class StepRunner {

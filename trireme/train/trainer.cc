@@ -54,13 +54,14 @@ class Trainer {
                                       : total_steps_),
         engine_(task.units(), world.world_group(),
                 {.compute_dtype =
-                     config.train.precision == Precision::kBf16 ? at::kBFloat16 : at::kFloat}),
+                     config.train.precision == Precision::kBf16 ? at::kBFloat16 : at::kFloat,
+                 .zero_stage = static_cast<int>(config.parallel.zero)}),
         adamw_(engine_.flat_buffers(), {.beta1 = config.optim.beta1,
                                         .beta2 = config.optim.beta2,
                                         .eps = config.optim.eps,
                                         .weight_decay = config.optim.weight_decay}),
         runner_(config.optim, total_steps_, seed(),
-                {task, world.world_group(), engine_, adamw_, phases_}),
+                {task, world.world_group(), engine_, adamw_, phases_, config.parallel.recompute}),
         keeper_(task.metric(), task.metric_higher_is_better() ? Better::kHigher : Better::kLower,
                 config.train.early_stop_patience) {}
 
@@ -254,7 +255,10 @@ void Trainer::settle(bool evaluation_scheduled, bool stop) {
 
 bool Trainer::evaluate(bool scheduled) {
   phases_.enter(Phase::kEval);
-  scores_ = task_.evaluate(world_);
+  {
+    const parallel::WholeValues whole(engine_);  // ranks may have unequal shares of the work
+    scores_ = task_.evaluate(world_);
+  }
   phases_.enter(Phase::kOther);
   if (scores_.empty()) return false;
   result_.eval = scores_;
@@ -266,6 +270,7 @@ bool Trainer::evaluate(bool scheduled) {
 void Trainer::save() {
   if (!saves()) return;
   phases_.enter(Phase::kCheckpoint);
+  if (world_.rank() != 0) checkpoint::contribute({engine_, adamw_});
   result_.checkpoint = on_rank_zero(world_.world_group(), "checkpoint", [&] {
     checkpoint::RunState run;
     run.step = result_.step;
