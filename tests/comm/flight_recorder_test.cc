@@ -17,12 +17,6 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-std::vector<uint64_t> seqs(const std::vector<Operation>& operations) {
-  std::vector<uint64_t> out;
-  for (const Operation& o : operations) out.push_back(o.seq);
-  return out;
-}
-
 TEST(FlightRecorder, CountsASeriesForCollectivesAndOneForEachPeerAndDirection) {
   FlightRecorder recorder;
   const auto world = recorder.add_group("world", {0, 1, 2});
@@ -101,24 +95,6 @@ TEST(FlightRecorder, TheRingForgetsTheOldestButKeepsTheLastOfEachSeries) {
   recorder.end(old);  // must not touch the entry that took its place
   EXPECT_FALSE(recorder.last()[0].running);
   EXPECT_EQ(recorder.operation(old).tag, "old");
-  EXPECT_THAT(seqs(recorder.range({.group = "busy", .first = 1, .last = 12})), ElementsAre(11, 12));
-}
-
-TEST(FlightRecorder, ARangeIsOfOneSeries) {
-  FlightRecorder recorder;
-  const auto a = recorder.add_group("a", {0, 3});
-  const auto b = recorder.add_group("b", {0, 3});
-  for (int i = 0; i < 4; ++i) {
-    recorder.begin(a, {.kind = OperationKind::kAllReduce});
-    recorder.begin(b, {.kind = OperationKind::kAllReduce});
-    recorder.begin(a, {.kind = OperationKind::kSend, .peer = 1});
-  }
-  EXPECT_THAT(seqs(recorder.range({.group = "a", .first = 2, .last = 3})), ElementsAre(2, 3));
-  EXPECT_THAT(seqs(recorder.range(
-                  {.group = "a", .kind = OperationKind::kSend, .peer = 3, .first = 4, .last = 9})),
-              ElementsAre(4));
-  EXPECT_TRUE(
-      recorder.range({.group = "a", .kind = OperationKind::kRecv, .peer = 3, .last = 9}).empty());
 }
 
 TEST(FlightRecorder, ThreadsBeginAndEndWhileAnotherReads) {

@@ -30,6 +30,9 @@ comm::WorldOptions options() {
   if (const char* name = std::getenv("TEST_INTERFACE")) {
     o.interface = name;
   }
+  if (const char* folder = std::getenv("TEST_FLIGHT_DIR")) {
+    o.flight_dir = folder;
+  }
   return o;
 }
 
@@ -39,17 +42,17 @@ double sum_over_ranks(World& world, double mine, const char* tag) {
   return x[999].item<double>();
 }
 
+void say_ready(int rank) {
+  std::printf("ready %d %d\n", rank, getpid());
+  std::fflush(stdout);
+}
+
 // Sums 1 .. size, prints one line.
 int sum(World& world) {
   const double total = sum_over_ranks(world, world.rank() + 1, "sum");
   std::printf("rank %d of %d local %d of %d threads %d sum %g\n", world.rank(), world.size(),
               world.local_rank(), world.local_size(), world.threads(), total);
   return 0;
-}
-
-void say_ready(int rank) {
-  std::printf("ready %d %d\n", rank, getpid());
-  std::fflush(stdout);
 }
 
 // All-reduces until something happens; the last rank says that it is there, all do when told by
@@ -71,11 +74,39 @@ int loop(World& world, const std::atomic<bool>& stop, bool everyone) {
 // All ranks but the last go on to a reduction that it never reaches.
 int skip(World& world) {
   sum_over_ranks(world, 1, "first");
+  say_ready(world.rank());
   if (world.rank() == world.size() - 1) {
     std::this_thread::sleep_for(std::chrono::seconds(30));
     return 0;
   }
   sum_over_ranks(world, 1, "second");
+  return 0;
+}
+
+// The last rank leaves one reduction out and goes on; the others find it one behind at the end.
+int leave_out(World& world) {
+  say_ready(world.rank());
+  for (int step = 1; step <= 5; ++step) {
+    if (step == 3 && world.rank() == world.size() - 1) continue;
+    sum_over_ranks(world, 1, cat("step/", step).c_str());
+  }
+  return 0;
+}
+
+// The last rank's second operation is another: of another size ("size"), dtype ("dtype") or kind
+// ("kind") than that of the others.
+int differ(World& world, const std::string& how) {
+  sum_over_ranks(world, 1, "first");
+  say_ready(world.rank());
+  const bool odd = world.rank() == world.size() - 1;
+  const int64_t n = odd && how == "size" ? 3000 : 1000;
+  at::Tensor x = at::ones({n}, odd && how == "dtype" ? at::kDouble : at::kFloat);
+  if (odd && how == "kind") {
+    world.world_group().broadcast(x, 0, "second")->wait();
+  } else {
+    world.world_group().all_reduce(x, ReduceOp::kSum, "second")->wait();
+  }
+  sum_over_ranks(world, 1, "third");
   return 0;
 }
 
@@ -125,6 +156,8 @@ int run(const std::string& mode, const std::string& argument) {
       {"loop", [&] { return loop(*world, stop.flag(), false); }},
       {"loop-all", [&] { return loop(*world, stop.flag(), true); }},
       {"skip", [&] { return skip(*world); }},
+      {"leave-out", [&] { return leave_out(*world); }},
+      {"differ", [&] { return differ(*world, argument); }},
       {"fail", [&] { return fail(*world); }},
       {"recv", [&] { return receive(*world); }},
   };

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <filesystem>
 #include <iomanip>
 #include <sstream>
@@ -10,6 +11,7 @@
 #include "tests/launch/process.h"
 #include "trireme/base/error.h"
 #include "trireme/base/files.h"
+#include "trireme/comm/flight_dump.h"
 
 namespace trireme::launch {
 namespace {
@@ -46,18 +48,76 @@ int64_t lines(const std::string& text) {
   return std::count(text.begin(), text.end(), '\n');
 }
 
+// Lines that ranks end with ("error: ..."), without what each was in: the verdicts.
+std::vector<std::string> verdicts(const std::string& err) {
+  std::vector<std::string> out;
+  std::istringstream text(err);
+  for (std::string line; std::getline(text, line);) {
+    const size_t begin = line.find("error: ");
+    const size_t end = line.rfind("; rank ");
+    if (begin != std::string::npos && end != std::string::npos) {
+      out.push_back(line.substr(begin + 7, end - begin - 7));
+    }
+  }
+  return out;
+}
+
+// `n` ranks say the same, this long after `start`, and one of them says what every rank did last.
+void expect_one_verdict(Process& process, size_t n, Clock::time_point start, double most_s,
+                        const std::string& regex) {
+  ASSERT_TRUE(within(30, [&] { return verdicts(process.err()).size() >= n; })) << process.all();
+  const double took = seconds_since(start);
+  EXPECT_EQ(process.wait(20), 1) << process.all();
+  EXPECT_LT(took, kPatience * most_s) << process.all();
+  std::printf("named by all after %.2f s\n", took);
+  const std::string err = process.err();
+  const auto said = verdicts(err);
+  EXPECT_EQ(said.size(), n) << err;
+  for (const std::string& verdict : said) {
+    EXPECT_EQ(verdict, said[0]) << err;
+    EXPECT_THAT(verdict, ContainsRegex(regex)) << err;
+  }
+  const std::string header = "what every rank did last:";
+  EXPECT_NE(err.find(header), std::string::npos) << err;
+  EXPECT_EQ(err.find(header), err.rfind(header)) << err;
+}
+
+// Where the dumps of a job go.
+class FlightFolder {
+ public:
+  FlightFolder() { std::filesystem::remove_all(path_); }
+  ~FlightFolder() { std::filesystem::remove_all(path_); }
+  const std::string& path() const { return path_; }
+  // Dumps of all ranks but `without`, which has none.
+  std::vector<comm::FlightDump> read(int ranks, int without = -1) const {
+    std::vector<comm::FlightDump> dumps;
+    for (int r = 0; r < ranks; ++r) {
+      const std::string file = cat(path_, "/flight-rank", r, ".json");
+      EXPECT_EQ(file_exists(file), r != without) << file;
+      if (file_exists(file)) {
+        dumps.push_back(comm::read_flight_dump(file));
+      }
+    }
+    return dumps;
+  }
+
+ private:
+  std::string path_ =
+      (std::filesystem::temp_directory_path() / cat("trireme-flight-", getpid())).string();
+};
+
 TEST(Faults, AKilledRankIsNamedByAllSurvivorsWithinASecond) {
   for (const int victim : {0, 1, 3}) {
-    Loop loop(4);
+    const FlightFolder folder;
+    Loop loop(4, {{"TEST_FLIGHT_DIR", folder.path()}});
     ASSERT_TRUE(loop.ready()) << loop.process().all();
     const pid_t pid = loop.pid(victim);
     const auto start = Clock::now();
     kill(pid, SIGKILL);
-    EXPECT_EQ(loop.process().wait(10), 1) << loop.process().all();
-    EXPECT_LT(seconds_since(start), 1.5) << loop.process().all();
+    expect_one_verdict(loop.process(), 3, start, 1,
+                       cat("^rank ", victim, " \\(host [^ ]*, pid ", pid, "\\) died"));
     const std::string err = loop.process().err();
     EXPECT_THAT(err, HasSubstr(cat("rank ", victim, " (pid ", pid, ") was killed by signal 9")));
-    EXPECT_EQ(lines(err), 5) << err;  // shared cores, who died, what each survivor was in
     for (int r = 0; r < 4; ++r) {
       if (r != victim) {
         EXPECT_THAT(
@@ -69,38 +129,78 @@ TEST(Faults, AKilledRankIsNamedByAllSurvivorsWithinASecond) {
         EXPECT_FALSE(exists(loop.pid(r)));
       }
     }
+    const auto report = comm::merge(folder.read(4, victim));
+    EXPECT_EQ(report.verdict, verdicts(err)[0]);
+    EXPECT_THAT(report.missing, testing::ElementsAre(victim));
+    EXPECT_THAT(report.rows, testing::Contains(cat("rank ", victim, ": gone")));
   }
 }
 
 TEST(Faults, AStoppedRankIsNamedAtTheDeadline) {
-  Loop loop(3, {{"TEST_TIMEOUT_S", "1.5"}});
+  const FlightFolder folder;
+  Loop loop(3, {{"TEST_TIMEOUT_S", "1.5"}, {"TEST_FLIGHT_DIR", folder.path()}});
   ASSERT_TRUE(loop.ready()) << loop.process().all();
   const pid_t pid = loop.pid(1);
   const auto start = Clock::now();
   kill(pid, SIGSTOP);
-  EXPECT_EQ(loop.process().wait(20), 1) << loop.process().all();
-  // Deadline, half a second to ask; the launcher then waits a second, and (in this test) another
-  // before SIGKILL.
+  expect_one_verdict(loop.process(), 2, start, 1.5 + 1,
+                     cat("^rank 1 \\(host [^ ]*, pid ", pid, "\\) is stuck.*; deadline of 1.5 s"));
+  // The launcher waits a second, and (in this test) another before SIGKILL.
   EXPECT_LT(seconds_since(start), 1.5 + 0.5 + 1 + 1 + 1) << loop.process().all();
   const std::string err = loop.process().err();
   for (const int r : {0, 2}) {
-    EXPECT_THAT(err, ContainsRegex(cat("error: rank 1 \\(host [^ ]*, pid ", pid,
-                                       "\\) is stuck.*deadline of 1.5 s.*; rank ", r,
-                                       " \\(.*was in all_reduce 'step/")))
-        << err;
+    EXPECT_THAT(err, ContainsRegex(cat("; rank ", r, " \\(.*was in all_reduce 'step/"))) << err;
   }
   EXPECT_THAT(err, AllOf(HasSubstr("exited with code 1; stopping the other ranks"),
                          HasSubstr("killed 1 rank(s)")));
   EXPECT_FALSE(exists(pid)) << "no rank and no zombie is left";
+  const auto report = comm::merge(folder.read(3, 1));
+  EXPECT_EQ(report.verdict, verdicts(err)[0]);
+  EXPECT_THAT(report.rows, testing::Contains("rank 1: does not answer"));
+}
+
+// A job whose ranks say that they are there and then go wrong by themselves.
+void expect_named(const std::vector<std::string>& mode, int ranks, size_t sayers, double timeout_s,
+                  double most_s, const std::string& regex) {
+  const FlightFolder folder;
+  Process p(job(ranks, mode),
+            {{"TEST_TIMEOUT_S", cat(timeout_s)}, {"TEST_FLIGHT_DIR", folder.path()}});
+  ASSERT_TRUE(within(30, [&] { return ready_pid(p.out(), 0) != 0; })) << p.all();
+  expect_one_verdict(p, sayers, Clock::now(), most_s, regex);
+  for (int r = 0; r < ranks; ++r) {
+    EXPECT_FALSE(exists(ready_pid(p.out(), r)));
+  }
+  const int without = sayers == static_cast<size_t>(ranks) ? -1 : ranks - 1;
+  EXPECT_EQ(comm::merge(folder.read(ranks, without)).verdict, verdicts(p.err())[0]);
 }
 
 TEST(Faults, ARankThatSkipsACollectiveIsNamed) {
-  Process p(job(3, {"skip"}), {{"TEST_TIMEOUT_S", "1"}});
-  EXPECT_EQ(p.wait(20), 1) << p.all();
-  EXPECT_THAT(
-      p.err(),
-      ContainsRegex("error: rank 2 .*has not reached all_reduce #2 of world: its last operation is "
-                    "all_reduce 'first' .*; rank 0 .*was in all_reduce 'second'"));
+  expect_named({"skip"}, 3, 2, 1, 1 + 1,
+               "^rank 2 .*has not reached all_reduce #2 of world: its last operation is all_reduce "
+               "'first' .*; deadline of 1 s");
+}
+
+TEST(Faults, ARankThatLeavesACollectiveOutIsNamedWithIt) {
+  expect_named({"leave-out"}, 3, 2, 1, 1 + 1,
+               "^rank 2 .*ended in good order without all_reduce #5 of world: .*it left out "
+               "all_reduce 'step/3' \\(#3 of world");
+}
+
+TEST(Faults, ARankWithAnotherSizeIsNamedAtOnce) {
+  expect_named({"differ", "size"}, 3, 3, 60, 1,
+               "^rank 2 .* is in all_reduce 'second' \\(#2 of world, 11.7 KiB Float\\) where rank "
+               "0-1 are in all_reduce 'second' \\(#2 of world, 3.9 KiB Float\\): 11.7 KiB against "
+               "3.9 KiB$");
+  expect_named({"differ", "size"}, 2, 2, 60, 1,
+               "^rank 0 \\(host .*, pid [0-9]*\\), rank 1 \\(host .*\\) differ in the same place: "
+               "rank 0 is in all_reduce 'second' .*11.7 KiB against 3.9 KiB$");
+}
+
+TEST(Faults, ARankWithAnotherDtypeOrKindIsNamed) {
+  expect_named({"differ", "dtype"}, 3, 3, 60, 1, "^rank 2 .*7.8 KiB against 3.9 KiB$");
+  expect_named(
+      {"differ", "kind"}, 3, 3, 1, 1 + 1,
+      "^rank 2 .* is in broadcast 'second' .*broadcast against all_reduce; deadline of 1 s");
 }
 
 TEST(Faults, ARankThatFailsByItselfStopsTheJobAndItsErrorIsSaid) {

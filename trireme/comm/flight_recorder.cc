@@ -112,23 +112,4 @@ std::vector<Operation> FlightRecorder::all() const {
   return out;
 }
 
-std::vector<Operation> FlightRecorder::range(const Range& range) const {
-  const int64_t now = clock_->now_ns();
-  const std::lock_guard lock(mutex_);
-  std::vector<Operation> out;
-  for (uint64_t i = count_ - std::min<uint64_t>(count_, kEntries); i < count_; ++i) {
-    const Entry& entry = ring_[i % kEntries];
-    const Group& group = groups_[entry.group];
-    const bool of_series =
-        group.name == range.group &&
-        (one_way(range.kind) ? entry.kind == range.kind &&
-                                   group.ranks[static_cast<size_t>(entry.peer)] == range.peer
-                             : !one_way(entry.kind));
-    if (of_series && entry.seq >= range.first && entry.seq <= range.last) {
-      out.push_back(in_words(entry, now));
-    }
-  }
-  return out;
-}
-
 }  // namespace trireme::comm

@@ -82,17 +82,6 @@ class FlightRecorder {
   std::vector<Operation> last() const;
   // All that the ring holds, oldest first.
   std::vector<Operation> all() const;
-  // Of the group's collectives those numbered first to last (as far as the ring remembers); with
-  // kind kSend or kRecv the sends to, or receives from, the world rank `peer`.
-  struct Range {
-    std::string group;
-    OperationKind kind = OperationKind::kBarrier;
-    int peer = -1;
-    uint64_t first = 1;
-    uint64_t last = 1;
-  };
-  std::vector<Operation> range(const Range& range) const;
-
   // Time that threads of this rank were blocked in waits for operations: a backend adds what each
   // wait took, the trainer reads the sum.
   void add_blocked_ns(int64_t ns) { blocked_ns_.fetch_add(ns, std::memory_order_relaxed); }

@@ -10,28 +10,13 @@
 
 #include "trireme/base/error.h"
 #include "trireme/comm/foreign_error.h"
+#include "trireme/comm/gloo_transport.h"
 #include "trireme/comm/gloo_work.h"
 #include "trireme/comm/group_base.h"
 #include "trireme/comm/liveness.h"
 #include "trireme/comm/time_limit.h"
 
 namespace trireme::comm {
-
-class GlooTransport {
- public:
-  explicit GlooTransport(const std::string& address)
-      : device(c10d::ProcessGroupGloo::createDeviceForHostname(address)) {}
-  std::shared_ptr<gloo::transport::Device> device;
-};
-
-std::shared_ptr<GlooTransport> make_gloo_transport(const std::string& local_address) {
-  try {
-    return std::make_shared<GlooTransport>(local_address);
-  } catch (const std::exception& e) {
-    throw input_error("Gloo cannot use the local address ", local_address,
-                      "; choose another with comm.interface (", first_line(e.what()), ")");
-  }
-}
 
 namespace {
 
@@ -78,8 +63,9 @@ class GlooGroup : public GroupBase {
             std::shared_ptr<Liveness> liveness)
       : GroupBase(options.name, options.ranks, options.timeout_s, std::move(liveness)),
         transport_(std::move(transport)) {
+    faults_->gave_up = [transport = transport_] { return transport->broken(); };
     auto gloo = ProcessGroupGloo::Options::create(to_ms(options.connect_timeout_s));
-    gloo->devices.push_back(transport_->device);
+    gloo->devices.push_back(transport_->device());
     gloo->threads = 2;
     connect(
         [&] { gloo_ = c10::make_intrusive<ProcessGroupGloo>(options.store, rank_, size(), gloo); });

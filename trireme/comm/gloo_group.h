@@ -17,11 +17,8 @@ class Store;
 
 namespace trireme::comm {
 
-class Liveness;
-
-// The sockets' side of Gloo: one a process, shared by its groups.
 class GlooTransport;
-std::shared_ptr<GlooTransport> make_gloo_transport(const std::string& local_address);
+class Liveness;
 
 struct GlooGroupOptions {
   std::string name = "world";  // in errors

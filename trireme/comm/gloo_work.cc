@@ -98,6 +98,10 @@ class CollectiveWork : public GlooWork {
         lock.unlock();
         faults_->fail_deadline(ticket_, patience_);
       }
+      if (faults_->gave_up()) {
+        lock.unlock();
+        faults_->fail_broken(ticket_);
+      }
       completion_->changed.wait_until(lock, std::min(deadline_, now + kLookTime));
     }
     if (completion_->failed) {

@@ -10,23 +10,25 @@ namespace trireme::comm {
 
 void GroupFaults::fail(const Failure& failure, const FlightRecorder::Ticket& ticket) {
   broken = true;
-  const Operation operation = liveness->recorder()->operation(ticket);
-  throw run_error(describe(failure, liveness->peers(), liveness->rank(), &operation));
+  liveness->conclude(failure);
+  throw run_error(describe(failure, liveness->peers(), liveness->rank(),
+                           liveness->recorder()->operation(ticket)));
 }
 
 void GroupFaults::fail_deadline(const FlightRecorder::Ticket& ticket, int patience) {
-  Failure failure = liveness->find_out(liveness->recorder()->operation(ticket), ranks);
-  failure.reason += cat("; deadline of ", static_cast<double>((patience * timeout).count()) / 1000,
+  Liveness::Finding finding;
+  finding.noticed = cat("; deadline of ", static_cast<double>((patience * timeout).count()) / 1000,
                         " s (", patience == 1 ? "" : cat(patience, " times "), "comm.timeout_s)");
-  fail(failure, ticket);
+  fail(liveness->find_out(liveness->recorder()->operation(ticket), ranks, finding), ticket);
 }
 
 void GroupFaults::fail_mismatch(const FlightRecorder::Ticket& ticket) {
-  fail(liveness->find_out(liveness->recorder()->operation(ticket), ranks), ticket);
+  const Operation operation = liveness->recorder()->operation(ticket);
+  fail(liveness->find_out(operation, ranks, {.noticed = "", .patience = kCertaintyTime}), ticket);
 }
 
 void GroupFaults::fail_broken(const FlightRecorder::Ticket& ticket) {
-  check_alive(ticket, kNewsTime);
+  if (const auto failure = liveness->board().wait_for(kNewsTime)) fail(*failure, ticket);
   fail_mismatch(ticket);
 }
 
@@ -35,6 +37,7 @@ void GroupFaults::check_alive(const FlightRecorder::Ticket& ticket,
   const auto failure =
       time.count() == 0 ? liveness->board().get() : liveness->board().wait_for(time);
   if (failure) fail(*failure, ticket);
+  if (gave_up()) fail_broken(ticket);
 }
 
 GroupBase::GroupBase(std::string name, const std::vector<int>& ranks, double timeout_s,

@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -16,8 +17,10 @@
 
 namespace trireme::comm {
 
-// How long an operation that broke waits for the news of who broke it.
-inline constexpr std::chrono::milliseconds kNewsTime{1000};
+// How long an operation that broke waits for the news of who broke it: a death is known in
+// milliseconds. After that the ranks are asked until the answer is certain, or this long.
+inline constexpr std::chrono::milliseconds kNewsTime{250};
+inline constexpr std::chrono::milliseconds kCertaintyTime{750};
 
 // How a group's operations fail. Outlives the group while operations are held.
 struct GroupFaults {
@@ -26,16 +29,20 @@ struct GroupFaults {
   std::chrono::milliseconds timeout;
   std::atomic<bool> broken = false;  // an operation was given up: the backend may still be in it
 
-  bool failed() const { return broken || liveness->board().get(); }
+  // Whether the engine below can move no more bytes, though nobody is known to have died.
+  std::function<bool()> gave_up = [] { return false; };
+
+  bool failed() const { return broken || gave_up() || liveness->board().reported(); }
   // Each throws the run_error of the operation under `ticket`: for a failure that is known,
   [[noreturn]] void fail(const Failure& failure, const FlightRecorder::Ticket& ticket);
   // for one that took `patience` deadlines,
   [[noreturn]] void fail_deadline(const FlightRecorder::Ticket& ticket, int patience);
   // for ranks that are in different operations,
   [[noreturn]] void fail_mismatch(const FlightRecorder::Ticket& ticket);
-  // for a connection that broke: the liveness ring knows in a moment which rank it was.
+  // for a connection that broke: a rank that died, or operations that do not fit together.
   [[noreturn]] void fail_broken(const FlightRecorder::Ticket& ticket);
-  // Throws when a failure of the job is known, or becomes known within `time`.
+  // Throws when a failure of the job is known, or becomes known within `time`, or when the engine
+  // below gave up.
   void check_alive(const FlightRecorder::Ticket& ticket,
                    std::chrono::milliseconds time = std::chrono::milliseconds(0));
 };

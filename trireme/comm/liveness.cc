@@ -7,25 +7,31 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <ctime>
 
 #include "trireme/base/error.h"
 #include "trireme/base/json.h"
+#include "trireme/base/log.h"
+#include "trireme/comm/flight_dump.h"
+#include "trireme/comm/rank_calls.h"
 
 namespace trireme::comm {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+using Millis = std::chrono::milliseconds;
 
-constexpr std::chrono::milliseconds kConnectTime{10000};
-constexpr std::chrono::milliseconds kAnswerTime{500};
+constexpr Millis kConnectTime{10000};
+constexpr Millis kAskAgainTime{50};
 constexpr size_t kMaxLine = 1 << 20;
+constexpr size_t kGoodbyeOperations = 128;
 
 // Lines: the run's greeting, then one of these, then what it takes, then \n.
 constexpr char kWatch = 'W';     // rank: this connection is kept; its end is that rank's end
-constexpr char kGoodbye = 'B';   // on a kept connection: an orderly leave
-constexpr char kFailed = 'F';    // on a kept connection: leaves with a failure, as JSON
-constexpr char kReport = 'R';    // failure as JSON
-constexpr char kQuestion = 'Q';  // answered by the last operations as JSON, then closed
+constexpr char kGoodbye = 'B';   // on a kept connection: an orderly leave; an Answer
+constexpr char kFailed = 'F';    // on a kept connection: leaves with a failure
+constexpr char kReport = 'R';    // a failure; answered like a question
+constexpr char kQuestion = 'Q';  // asker and operation; answered by an Answer and those of who left
 
 std::vector<int> all_but(int rank, size_t size) {
   std::vector<int> out;
@@ -37,28 +43,26 @@ std::vector<int> all_but(int rank, size_t size) {
   return out;
 }
 
-// What a peer answered; empty when it is not what we would write.
-std::vector<Operation> operations_of(const std::string& text) {
-  try {
-    return operations_from_json(parse_json(text, "answer"), "answer");
-  } catch (const Error&) {
-    return {};
-  }
+std::string utc_now() {
+  const std::time_t now = std::time(nullptr);
+  std::tm parts{};
+  gmtime_r(&now, &parts);
+  char text[32];
+  std::strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &parts);
+  return text;
 }
 
 }  // namespace
 
-Liveness::Liveness(int rank, std::vector<Peer> peers, Fd listener, const std::string& run,
-                   std::shared_ptr<FlightRecorder> recorder)
-    : rank_(rank),
-      peers_(std::move(peers)),
-      greeting_("trireme " + run + " "),
-      recorder_(std::move(recorder)),
+Liveness::Liveness(LivenessOptions options, Fd listener)
+    : options_(std::move(options)),
+      greeting_("trireme " + options_.run + " "),
       listener_(std::move(listener)),
       wake_(eventfd(0, EFD_CLOEXEC)) {
-  const Peer& next = peers_[static_cast<size_t>((rank_ + 1) % static_cast<int>(peers_.size()))];
+  const auto next_rank = static_cast<size_t>(rank() + 1) % peers().size();
+  const Peer& next = peers()[next_rank];
   Fd socket = connect_to(next.address, next.port, kConnectTime);
-  if (!socket || !send_text(socket, cat(greeting_, kWatch, rank_, '\n'), kConnectTime)) {
+  if (!socket || !send_text(socket, cat(greeting_, kWatch, rank(), '\n'), kConnectTime)) {
     throw run_error(next.name(), " joined but cannot be reached at ", next.address, ":", next.port,
                     "; check comm.interface and the firewall between the hosts");
   }
@@ -73,6 +77,9 @@ Liveness::~Liveness() {
     // Cannot happen for an eventfd at zero; the thread would then end at its next event.
   }
   thread_.join();
+  if (reporter_.joinable()) {
+    reporter_.join();
+  }
 }
 
 void Liveness::run() {
@@ -117,7 +124,7 @@ Liveness::Fate Liveness::read_from(Connection& connection) {
   }
   if (n <= 0) {
     if (connection.watches >= 0) {
-      lost(connection.watches, "died: its connection closed without a goodbye");
+      lost({{connection.watches}, "died: its connection closed without a goodbye"});
     }
     return Fate::kClose;
   }
@@ -136,57 +143,100 @@ Liveness::Fate Liveness::read_from(Connection& connection) {
 
 Liveness::Fate Liveness::take_line(Connection& connection, const std::string& line) {
   const std::string rest = line.substr(1);
-  switch (line[0]) {
-    case kWatch: {
-      const int before =
-          (rank_ + static_cast<int>(peers_.size()) - 1) % static_cast<int>(peers_.size());
-      if (rest != std::to_string(before)) {
-        return Fate::kClose;
-      }
-      connection.watches = before;
-      return Fate::kKeep;
+  if (line[0] == kWatch) {
+    const int size = static_cast<int>(peers().size());
+    const int before = (rank() + size - 1) % size;
+    if (rest != std::to_string(before)) {
+      return Fate::kClose;
     }
-    case kFailed:
-      if (const auto failure = failure_from_json(rest); failure && connection.watches >= 0) {
-        report_to_all(*failure);
-      }
-      return Fate::kClose;
-    case kReport:
-      if (const auto failure = failure_from_json(rest)) {
-        board_.report(*failure);
-      }
-      return Fate::kClose;
-    case kQuestion:
-      send_text(connection.socket, dump_json(to_json(recorder_->last())) + "\n", kAnswerTime);
-      return Fate::kClose;
-    default:  // kGoodbye, or nothing we know
-      return Fate::kClose;
+    connection.watches = before;
+    return Fate::kKeep;
+  }
+  try {
+    const Json json = parse_json(rest, "line");
+    if (line[0] == kFailed && connection.watches >= 0) {
+      lost(failure_from_json(json, "line"));
+    } else if (line[0] == kGoodbye && connection.watches >= 0) {
+      Answer answer = answer_from_json(json, "line");
+      answer.kind = Answer::Kind::kLeft;
+      const std::lock_guard lock(mutex_);
+      left_[connection.watches] = std::move(answer);
+    } else if (line[0] == kReport) {
+      board_.report(failure_from_json(json, "line"));
+      send_text(connection.socket, cat(speak(nullptr, -1), '\n'), kAnswerTime);
+    } else if (line[0] == kQuestion) {
+      const auto about = operations_from_json(require_array(json, "about", "line"), "line");
+      const auto asker = static_cast<int>(require_int(json, "asker", "line"));
+      send_text(connection.socket, cat(speak(&about.at(0), asker), '\n'), kAnswerTime);
+    }
+  } catch (const std::exception&) {
+    // Not what we would write.
+  }
+  return Fate::kClose;
+}
+
+// What this rank says of itself and of those that it saw leave; with the operations that belong to
+// `about`, one of `asker`.
+std::string Liveness::speak(const Operation* about, int asker) const {
+  Answer mine{Answer::Kind::kSpoke, recorder()->last(), {}};
+  if (about != nullptr) {
+    mine.history = counterpart(recorder()->all(), *about, asker);
+  }
+  Json left = Json::array();
+  const std::lock_guard lock(mutex_);
+  for (const auto& [rank, answer] : left_) {
+    Answer told = answer;
+    told.history =
+        about == nullptr ? std::vector<Operation>{} : counterpart(answer.history, *about, asker);
+    left.push_back({{"rank", rank}, {"answer", to_json(told)}});
+  }
+  return dump_json({{"answer", to_json(mine)}, {"left", left}});
+}
+
+void Liveness::lost(const Failure& failure) {
+  if (!board_.reported() && !reporter_.joinable()) {
+    reporter_ = std::thread([this, failure] { report_to_all(failure, {}); });
   }
 }
 
-void Liveness::lost(int rank, const std::string& reason) {
-  report_to_all({{rank}, reason});
-}
-
-void Liveness::report_to_all(const Failure& failure) {
-  if (board_.get()) {
+void Liveness::report_to_all(Failure failure, std::map<int, Answer> known) {
+  failure.reporter = failure.reporter < 0 ? rank() : failure.reporter;
+  // Others first: once the board shows it, this rank may end, and its end must not be taken for
+  // the cause.
+  const FailureBoard::Hold hold(board_);
+  if (!board_.report(failure)) {
     return;
   }
-  std::vector<int> others = all_but(rank_, peers_.size());
+  std::vector<int> others = all_but(rank(), peers().size());
   std::erase_if(others, [&](int r) {
-    return std::find(failure.culprits.begin(), failure.culprits.end(), r) != failure.culprits.end();
+    const bool culprit =
+        std::find(failure.culprits.begin(), failure.culprits.end(), r) != failure.culprits.end();
+    const auto it = known.find(r);
+    return culprit && (it == known.end() || it->second.kind != Answer::Kind::kSpoke);
   });
-  // Others first: once the board has it, this rank may end, and its end must not be taken for the
-  // cause.
-  tell(others, cat(greeting_, kReport, to_json(failure), '\n'), false);
-  board_.report(failure);
+  for (auto& [rank, answer] :
+       call_ranks(peers(), others, cat(greeting_, kReport, dump_json(to_json(failure)), '\n'))) {
+    known[rank] = std::move(answer);
+  }
+  for (const int culprit : failure.culprits) {
+    known.try_emplace(culprit, Answer{Answer::Kind::kGone, {}, {}});
+  }
+  known[rank()] = {Answer::Kind::kSpoke, recorder()->last(), {}};
+  const std::lock_guard lock(mutex_);
+  answers_ = std::move(known);
 }
 
 void Liveness::say_goodbye() {
-  std::string line = cat(greeting_, kGoodbye, '\n');
+  std::string line;
   if (failed_) {
-    const Failure own{{rank_}, "stopped with an error of its own (see its output)"};
-    line = cat(greeting_, kFailed, to_json(board_.get().value_or(own)), '\n');
+    const Failure own{{rank()}, "stopped with an error of its own (see its output)", rank()};
+    line = cat(greeting_, kFailed, dump_json(to_json(board_.get().value_or(own))), '\n');
+  } else {
+    Answer answer{Answer::Kind::kLeft, recorder()->last(), recorder()->all()};
+    answer.history.erase(answer.history.begin(),
+                         answer.history.end() - static_cast<ptrdiff_t>(std::min(
+                                                    answer.history.size(), kGoodbyeOperations)));
+    line = cat(greeting_, kGoodbye, dump_json(to_json(answer)), '\n');
   }
   for (const Connection& c : connections_) {
     if (c.watches >= 0) {
@@ -196,78 +246,67 @@ void Liveness::say_goodbye() {
   }
 }
 
-Failure Liveness::find_out(const Operation& mine, const std::vector<int>& ranks) {
-  if (const auto known = board_.get()) {
-    return *known;
-  }
+std::map<int, Answer> Liveness::ask(const Operation& mine, const std::vector<int>& ranks) const {
   std::vector<int> others = ranks;
-  std::erase(others, rank_);
-  const auto answers = tell(others, cat(greeting_, kQuestion, '\n'), true);
-  report_to_all(find_culprit(mine, rank_, ranks, answers));
-  return board_.get().value();
+  std::erase(others, rank());
+  const Json question = {{"asker", rank()}, {"about", to_json({mine})}};
+  auto answers = call_ranks(peers(), others, cat(greeting_, kQuestion, dump_json(question), '\n'));
+  {
+    const std::lock_guard lock(mutex_);
+    std::map<int, Answer> left = left_;
+    for (auto& [rank, answer] : left) {
+      answer.history = counterpart(answer.history, mine, this->rank());
+    }
+    fill_in_left(answers, left);
+  }
+  answers[rank()] = {Answer::Kind::kSpoke, recorder()->last(),
+                     mine.point_to_point() ? std::vector<Operation>{mine}
+                                           : counterpart(recorder()->all(), mine, rank())};
+  return answers;
 }
 
-std::map<int, Answer> Liveness::tell(const std::vector<int>& ranks, const std::string& line,
-                                     bool want_answer) const {
-  struct Call {
-    int rank;
-    Fd socket;
-    std::string received;
-    bool sent = false;
-  };
-  std::map<int, Answer> answers;
-  std::vector<Call> calls;
-  for (const int r : ranks) {
-    const Peer& peer = peers_[static_cast<size_t>(r)];
-    Call call{r, start_connect(peer.address, peer.port), "", false};
-    answers[r].kind = call.socket ? Answer::Kind::kSilent : Answer::Kind::kGone;
-    if (call.socket) {
-      calls.push_back(std::move(call));
+Failure Liveness::find_out(const Operation& mine, const std::vector<int>& ranks,
+                           const Finding& finding) {
+  const auto end = Clock::now() + finding.patience;
+  for (;;) {
+    if (board_.reported()) {
+      if (const auto failure = board_.wait_for(2 * kAnswerTime)) {
+        return *failure;
+      }
+    }
+    auto answers = ask(mine, ranks);
+    Verdict verdict = find_culprit(mine, rank(), ranks, answers);
+    if (verdict.certain || Clock::now() >= end) {
+      verdict.failure.reason += finding.noticed;
+      report_to_all(verdict.failure, std::move(answers));
+    } else {
+      board_.wait_for(kAskAgainTime);
     }
   }
-  const auto deadline = Clock::now() + kAnswerTime;
-  while (!calls.empty() && Clock::now() < deadline) {
-    std::vector<pollfd> events;
-    events.reserve(calls.size());
-    for (const Call& c : calls) {
-      events.push_back({c.socket.get(), static_cast<short>(c.sent ? POLLIN : POLLOUT), 0});
+}
+
+void Liveness::conclude(const Failure& failure) {
+  std::call_once(concluded_, [&] {
+    std::map<int, Answer> answers;
+    if (failure.reporter == rank()) {
+      const std::lock_guard lock(mutex_);
+      answers = answers_;
     }
-    const auto left =
-        std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now());
-    poll(events.data(), events.size(), std::max<int>(1, static_cast<int>(left.count())));
-    for (size_t i = calls.size(); i-- > 0;) {
-      Call& call = calls[i];
-      Answer& answer = answers[call.rank];
-      bool over = false;
-      if (events[i].revents == 0) {
-        continue;
-      }
-      if (!call.sent) {
-        int error = 0;
-        socklen_t length = sizeof(error);
-        getsockopt(call.socket.get(), SOL_SOCKET, SO_ERROR, &error, &length);
-        call.sent = error == 0 && send_text(call.socket, line, std::chrono::milliseconds(0));
-        answer.kind = call.sent ? answer.kind : Answer::Kind::kGone;
-        over = !call.sent || !want_answer;
-      } else {
-        char buffer[4096];
-        const ssize_t n = recv(call.socket.get(), buffer, sizeof(buffer), MSG_DONTWAIT);
-        if (n > 0) {
-          call.received.append(buffer, static_cast<size_t>(n));
-        } else if (n == 0 || errno != EAGAIN) {
-          const bool spoke = !call.received.empty() && call.received.back() == '\n';
-          answer.kind = spoke ? Answer::Kind::kSpoke : Answer::Kind::kGone;
-          answer.last = operations_of(call.received);
-          over = true;
-        }
-      }
-      if (over) {
-        std::swap(calls[i], calls.back());
-        calls.pop_back();
+    if (!options_.flight_dir.empty()) {
+      try {
+        write_flight_dump(options_.flight_dir, {rank(), utc_now(), peers(), failure,
+                                                recorder()->all(), recorder()->last(), answers});
+      } catch (const Error& e) {
+        log_warn(cat("the flight dump is not written: ", e.what()));
       }
     }
-  }
-  return answers;
+    if (!answers.empty()) {
+      log_error("the run has failed; what every rank did last:");
+      for (const std::string& row : last_operations_table(answers)) {
+        log_error("  " + row);
+      }
+    }
+  });
 }
 
 }  // namespace trireme::comm

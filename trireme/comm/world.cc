@@ -11,6 +11,7 @@
 #include "trireme/base/error.h"
 #include "trireme/comm/foreign_error.h"
 #include "trireme/comm/gloo_group.h"
+#include "trireme/comm/gloo_transport.h"
 #include "trireme/comm/liveness.h"
 #include "trireme/comm/single_group.h"
 #include "trireme/comm/sockets.h"
@@ -221,9 +222,14 @@ std::unique_ptr<World> World::join(c10::intrusive_ptr<c10d::Store> store, const 
   // Rank 0's entry tells this run from any other that had the same addresses.
   const Peer& first = world->peers_[0];
   const std::string run = cat(first.pid, '.', first.port);
-  world->parts_->liveness = std::make_shared<Liveness>(env.rank, world->peers_, std::move(listener),
-                                                       run, world->parts_->recorder);
-  world->parts_->transport = make_gloo_transport(address);
+  world->parts_->liveness =
+      std::make_shared<Liveness>(LivenessOptions{.rank = env.rank,
+                                                 .peers = world->peers_,
+                                                 .run = run,
+                                                 .recorder = world->parts_->recorder,
+                                                 .flight_dir = options.flight_dir},
+                                 std::move(listener));
+  world->parts_->transport = std::make_shared<GlooTransport>(address);
   std::vector<int> all;
   for (int r = 0; r < env.size; ++r) {
     all.push_back(r);

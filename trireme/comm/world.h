@@ -37,6 +37,8 @@ struct WorldOptions {
   // localhost and ranks may be on other hosts, the first that those can reach.
   std::string interface;
   std::string bind_address;  // local address to use instead; empty: as `interface`
+  // Where a rank that survives a failure writes flight-rankN.json (flight_dump.h); empty: nowhere.
+  std::string flight_dir;
 };
 
 class World {
