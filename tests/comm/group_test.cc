@@ -8,6 +8,7 @@
 #include <atomic>
 #include <chrono>
 #include <csignal>
+#include <functional>
 #include <thread>
 #include <torch/csrc/distributed/c10d/HashStore.hpp>
 
@@ -20,8 +21,25 @@ namespace {
 using testing::AllOf;
 using testing::HasSubstr;
 
-class Groups : public testing::TestWithParam<int> {};
-INSTANTIATE_TEST_SUITE_P(Ranks, Groups, testing::Values(1, 2, 3, 4));
+struct Ranks {
+  int count;
+  const char* backend;
+};
+class Groups : public testing::TestWithParam<Ranks> {
+ protected:
+  void run(const std::function<void(World&)>& f) {
+    WorldOptions options;
+    options.backend = GetParam().backend;
+    run_ranks(GetParam().count, f, options);
+  }
+};
+INSTANTIATE_TEST_SUITE_P(All, Groups,
+                         testing::Values(Ranks{1, "auto"}, Ranks{2, "gloo"}, Ranks{3, "gloo"},
+                                         Ranks{4, "gloo"}, Ranks{2, "shm"}, Ranks{3, "shm"},
+                                         Ranks{4, "shm"}),
+                         [](const auto& info) {
+                           return cat(info.param.backend, info.param.count);
+                         });
 
 const std::vector<at::ScalarType> kReduced{at::kFloat, at::kDouble, at::kBFloat16, at::kInt,
                                            at::kLong};
@@ -31,7 +49,7 @@ at::Tensor values(int rank, int64_t n, at::ScalarType dtype) {
 }
 
 TEST_P(Groups, AllReduceOfEveryDtypeAndOp) {
-  run_ranks(GetParam(), [](World& world) {
+  run([](World& world) {
     const int n = world.size();
     for (const at::ScalarType dtype : kReduced) {
       at::Tensor sum = at::zeros({1003}, dtype);
@@ -57,7 +75,7 @@ TEST_P(Groups, AllReduceOfEveryDtypeAndOp) {
 }
 
 TEST_P(Groups, ReductionsAreBitwiseEqualOnAllRanks) {
-  run_ranks(GetParam(), [](World& world) {
+  run([](World& world) {
     at::Tensor x = at::arange(4099, at::kFloat).mul(0.1 + world.rank()).sin();
     world.world_group().all_reduce(x, ReduceOp::kSum, "x")->wait();
     const at::Tensor all = at::empty({world.size(), 4099});
@@ -69,7 +87,7 @@ TEST_P(Groups, ReductionsAreBitwiseEqualOnAllRanks) {
 }
 
 TEST_P(Groups, NonContiguousViewsAndEmptyTensors) {
-  run_ranks(GetParam(), [](World& world) {
+  run([](World& world) {
     at::Tensor base = at::zeros({6, 4});
     at::Tensor column = base.select(1, 2);
     column.fill_(world.rank() + 1);
@@ -83,7 +101,7 @@ TEST_P(Groups, NonContiguousViewsAndEmptyTensors) {
 }
 
 TEST_P(Groups, LeavesThatRequireGradientsCanBeBroadcast) {
-  run_ranks(GetParam(), [](World& world) {
+  run([](World& world) {
     at::Tensor weight = at::full({5}, 1.0 + world.rank()).requires_grad_();
     world.world_group().broadcast(weight, world.size() - 1, "weight")->wait();
     EXPECT_TRUE(at::equal(weight, at::full({5}, static_cast<double>(world.size()))));
@@ -92,7 +110,7 @@ TEST_P(Groups, LeavesThatRequireGradientsCanBeBroadcast) {
 }
 
 TEST_P(Groups, BroadcastAndAllGatherOfAnyDtype) {
-  run_ranks(GetParam(), [](World& world) {
+  run([](World& world) {
     for (const at::ScalarType dtype :
          {at::kFloat, at::kBool, at::kHalf, at::kBFloat16, at::kShort}) {
       at::Tensor x = values(world.rank(), 11, at::kLong).remainder(2).to(dtype);
@@ -107,7 +125,7 @@ TEST_P(Groups, BroadcastAndAllGatherOfAnyDtype) {
 }
 
 TEST_P(Groups, ReduceScatter) {
-  run_ranks(GetParam(), [](World& world) {
+  run([](World& world) {
     const int n = world.size();
     for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16, at::kLong}) {
       at::Tensor sum = at::zeros({5 * n}, dtype);
@@ -124,7 +142,7 @@ TEST_P(Groups, ReduceScatter) {
 }
 
 TEST_P(Groups, SendAndReceiveRoundTheRing) {
-  run_ranks(GetParam(), [](World& world) {
+  run([](World& world) {
     const int n = world.size();
     if (n == 1) {
       EXPECT_THROW(world.world_group().send(at::ones({1}), 0, "x"), Error);
@@ -148,7 +166,7 @@ TEST_P(Groups, SendAndReceiveRoundTheRing) {
 }
 
 TEST_P(Groups, GathersStringsOfAnyLength) {
-  run_ranks(GetParam(), [](World& world) {
+  run([](World& world) {
     const auto text = [](int r) {
       return std::string(static_cast<size_t>(r) * 3, 'a') + std::string("\0b", 2);
     };
@@ -164,7 +182,7 @@ TEST_P(Groups, GathersStringsOfAnyLength) {
 }
 
 TEST_P(Groups, ManyOperationsAtOnceWaitedForInAnyOrder) {
-  run_ranks(GetParam(), [](World& world) {
+  run([](World& world) {
     std::vector<at::Tensor> buffers;
     std::vector<WorkPtr> works;
     for (int i = 0; i < 20; ++i) {
@@ -182,12 +200,33 @@ TEST_P(Groups, ManyOperationsAtOnceWaitedForInAnyOrder) {
   });
 }
 
-TEST(Group, ADroppedWorkNeverTouchesItsBuffer) {
-  run_ranks(2, [](World& world) {
-    at::Tensor x = at::ones({100000});
-    world.world_group().all_reduce(x, ReduceOp::kSum, "dropped");
+TEST_P(Groups, AllToAll) {
+  run([](World& world) {
+    const int n = world.size();
+    for (const int64_t part : {1, 5, 100000}) {
+      const at::Tensor in = at::arange(n * part, at::kInt) + 1000000 * world.rank();
+      at::Tensor out = at::empty({n * part}, at::kInt);
+      world.world_group().all_to_all(out, in, "x")->wait();
+      for (int r = 0; r < n; ++r) {
+        EXPECT_TRUE(at::equal(
+            out.narrow(0, r * part, part),
+            at::arange(world.rank() * part, (world.rank() + 1) * part, at::kInt) + 1000000 * r));
+      }
+    }
+  });
+}
+
+TEST_P(Groups, ADroppedWorkStillTakesPlaceForTheOthers) {
+  run([](World& world) {
+    for (const int64_t n : {10, 100000}) {
+      at::Tensor x = at::ones({n});
+      const WorkPtr work = world.world_group().all_reduce(x, ReduceOp::kSum, "dropped by one");
+      if (world.rank() > 0) {
+        work->wait();
+        EXPECT_TRUE(at::equal(x, at::full({n}, static_cast<double>(world.size()))));
+      }
+    }
     world.world_group().barrier("after");
-    EXPECT_TRUE(at::equal(x, at::ones({100000})));
   });
 }
 

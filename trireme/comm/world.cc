@@ -13,6 +13,8 @@
 #include "trireme/comm/gloo_group.h"
 #include "trireme/comm/gloo_transport.h"
 #include "trireme/comm/liveness.h"
+#include "trireme/comm/local_peers.h"
+#include "trireme/comm/shm_group.h"
 #include "trireme/comm/single_group.h"
 #include "trireme/comm/sockets.h"
 #include "trireme/comm/store.h"
@@ -30,9 +32,11 @@ std::string host_name() {
 }
 
 void check_options(const WorldOptions& options) {
-  if (options.backend != "gloo" && options.backend != "auto") {
-    throw input_error("comm.backend = '", options.backend,
-                      "': this build has 'gloo' (and 'auto', which takes it)");
+  if (options.backend == "nccl") {
+    throw input_error("comm.backend = 'nccl': this build computes on CPUs alone; use 'auto'");
+  }
+  if (options.backend != "auto" && options.backend != "shm" && options.backend != "gloo") {
+    throw input_error("comm.backend = '", options.backend, "': not one of 'auto', 'shm', 'gloo'");
   }
   if (!(options.timeout_s > 0) || !(options.join_timeout_s > 0)) {
     throw input_error("comm.timeout_s must be above 0");
@@ -110,6 +114,22 @@ std::vector<Peer> meet(c10d::Store& store, const RankEnv& env, const Peer& self,
   return peers;
 }
 
+// Cores that any of the ranks may run on.
+size_t cores_of(const std::vector<int>& ranks, const std::vector<Peer>& peers) {
+  std::set<int> cores;
+  for (const int r : ranks) {
+    const Peer& peer = peers[static_cast<size_t>(r)];
+    cores.insert(peer.cpus.begin(), peer.cpus.end());
+  }
+  return cores.size();
+}
+
+bool on_one_host(const std::vector<int>& ranks, const std::vector<std::vector<int>>& hosts) {
+  return std::any_of(hosts.begin(), hosts.end(), [&](const std::vector<int>& host) {
+    return std::includes(host.begin(), host.end(), ranks.begin(), ranks.end());
+  });
+}
+
 bool share_cores(const Peer& a, const Peer& b) {
   std::vector<int> both;
   std::set_intersection(a.cpus.begin(), a.cpus.end(), b.cpus.begin(), b.cpus.end(),
@@ -153,6 +173,8 @@ struct World::Parts {
   std::shared_ptr<FlightRecorder> recorder = std::make_shared<FlightRecorder>();
   std::shared_ptr<Liveness> liveness;
   std::shared_ptr<GlooTransport> transport;
+  std::shared_ptr<ShmHost> shm;
+  std::vector<std::vector<int>> hosts;
   std::set<std::string> group_names;
 };
 
@@ -181,6 +203,7 @@ std::unique_ptr<World> World::from(const RankEnv& env, const WorldOptions& optio
     world->options_ = options;
     world->peers_ = {{0, host_name(), static_cast<long>(getpid()), "", 0, available_cpus()}};
     world->threads_ = count_threads(world->peers_, world->peers_[0]);
+    world->parts_->hosts = {{0}};
     world->world_group_ = make_single_group();
     return world;
   }
@@ -230,6 +253,15 @@ std::unique_ptr<World> World::join(c10::intrusive_ptr<c10d::Store> store, const 
                                                  .flight_dir = options.flight_dir},
                                  std::move(listener));
   world->parts_->transport = std::make_shared<GlooTransport>(address);
+  if (options.backend != "gloo") {
+    LocalPeers peers =
+        LocalPeers::find(*world->parts_->store, env.rank, env.size, to_ms(options.join_timeout_s));
+    world->parts_->hosts = peers.hosts();
+    const bool spin = cores_of(peers.here(), world->peers_) >= peers.here().size();
+    world->parts_->shm = make_shm_host(env.rank, std::move(peers), spin);
+  } else {
+    for (int r = 0; r < env.size; ++r) world->parts_->hosts.push_back({r});
+  }
   std::vector<int> all;
   for (int r = 0; r < env.size; ++r) {
     all.push_back(r);
@@ -238,7 +270,8 @@ std::unique_ptr<World> World::join(c10::intrusive_ptr<c10d::Store> store, const 
   return world;
 }
 
-std::unique_ptr<Group> World::make_group(const std::vector<int>& ranks, const std::string& name) {
+std::unique_ptr<Group> World::make_group(const std::vector<int>& ranks, const std::string& name,
+                                         const std::string& backend) {
   if (size() == 1) {
     return make_single_group();
   }
@@ -248,13 +281,33 @@ std::unique_ptr<Group> World::make_group(const std::vector<int>& ranks, const st
   if (ranks.size() == 1) {
     return make_single_group();
   }
-  GlooGroupOptions options;
-  options.name = name;
-  options.ranks = ranks;
-  options.store = c10::make_intrusive<c10d::PrefixStore>("group/" + name, parts_->store);
-  options.timeout_s = options_.timeout_s;
-  options.connect_timeout_s = options_.join_timeout_s;
+  const auto store = c10::make_intrusive<c10d::PrefixStore>("group/" + name, parts_->store);
+  const std::string& asked = backend.empty() ? options_.backend : backend;
+  const bool together = parts_->shm && on_one_host(ranks, parts_->hosts);
+  if (asked == "shm" && !together) {
+    throw input_error("comm.backend = 'shm': the ranks of the group '", name,
+                      "' do not share memory (other hosts, or other network namespaces); use "
+                      "'auto' or 'gloo'");
+  }
+  if (asked != "gloo" && together) {
+    const ShmGroupOptions options{name, ranks, store, options_.timeout_s, options_.join_timeout_s};
+    return make_shm_group(options, parts_->shm, parts_->liveness);
+  }
+  const GlooGroupOptions options{name, ranks, store, options_.timeout_s, options_.join_timeout_s};
   return make_gloo_group(options, parts_->transport, parts_->liveness);
+}
+
+const std::vector<std::vector<int>>& World::hosts() const {
+  return parts_->hosts;
+}
+
+std::string World::backend() const {
+  if (size() == 1) return "none";
+  return parts_->shm && parts_->hosts.size() == 1 ? "shm" : "gloo";
+}
+
+ShmHost* World::shm() {
+  return parts_->shm.get();
 }
 
 FlightRecorder& World::recorder() {

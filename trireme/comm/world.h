@@ -28,11 +28,14 @@ class Store;
 namespace trireme::comm {
 
 class FlightRecorder;
+class ShmHost;
 
 struct WorldOptions {
-  std::string backend = "gloo";  // comm.backend; "auto" means the best that this build has (gloo)
-  double timeout_s = 300;        // deadline of every operation
-  double join_timeout_s = 60;    // how long to wait for the store and for all ranks to appear
+  // comm.backend. "shm": shared memory, for ranks of one host. "gloo": TCP. "auto": the first where
+  // all ranks of a group are of one host, the second otherwise.
+  std::string backend = "auto";
+  double timeout_s = 300;      // deadline of every operation
+  double join_timeout_s = 60;  // how long to wait for the store and for all ranks to appear
   // Network interface to use, by name ("eth0"). Empty: the one towards the store; when that is at
   // localhost and ranks may be on other hosts, the first that those can reach.
   std::string interface;
@@ -77,7 +80,16 @@ class World {
   Group& world_group() { return *world_group_; }
   // A group of the given ranks (ascending, this one among them). All of them call this, in the same
   // order, with the same name; the name is unique in the run.
-  std::unique_ptr<Group> make_group(const std::vector<int>& ranks, const std::string& name);
+  // `backend` ("shm", "gloo") is another than the options' for this group.
+  std::unique_ptr<Group> make_group(const std::vector<int>& ranks, const std::string& name,
+                                    const std::string& backend = "");
+  // The ranks of each host, by what they can share and not by names; hosts by their lowest rank.
+  // Every rank is a host of its own when comm.backend is "gloo".
+  const std::vector<std::vector<int>>& hosts() const;
+  // What the world's group goes through: "shm" or "gloo"; "none" for a world of one.
+  std::string backend() const;
+  // This rank's shared memory; null when comm.backend is "gloo", and for a world of one.
+  ShmHost* shm();
   // What this rank does with its peers; every backend writes into it. A world of one records
   // nothing.
   FlightRecorder& recorder();
@@ -85,7 +97,7 @@ class World {
   c10d::Store* store();
 
  private:
-  struct Parts;  // store, recorder, liveness, transport
+  struct Parts;  // store, recorder, liveness, the backends
   World();
 
   RankEnv env_;
