@@ -16,6 +16,7 @@ using Run = std::function<int()>;
 // this alone: a file that makes a CLI::App itself compiles more of CLI11 (10.2 s instead of 8.6 s).
 CLI::App* add_command(CLI::App& parent, const std::string& name, const std::string& help);
 
+void add_bench_command(CLI::App& app, Run& run);
 void add_data_command(CLI::App& app, Run& run);
 void add_demo_command(CLI::App& app, Run& run);
 void add_doctor_command(CLI::App& app, Run& run);

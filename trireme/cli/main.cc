@@ -40,6 +40,7 @@ int parse_and_run(int argc, char** argv) {
   app.require_subcommand(1);
   app.fallthrough(false);
   Run run;
+  add_bench_command(app, run);
   add_demo_command(app, run);
   add_doctor_command(app, run);
   add_data_command(app, run);
@@ -75,8 +76,9 @@ CLI::App* add_command(CLI::App& parent, const std::string& name, const std::stri
 }
 
 const std::vector<std::string>& command_names() {
-  static const std::vector<std::string> names = {"demo", "doctor",  "data",  "launch", "train",
-                                                 "eval", "predict", "serve", "import", "export"};
+  static const std::vector<std::string> names = {"bench",  "demo",   "doctor", "data",
+                                                 "launch", "train",  "eval",   "predict",
+                                                 "serve",  "import", "export"};
   return names;
 }
 
