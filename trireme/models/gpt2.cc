@@ -5,6 +5,7 @@
 #include <cmath>
 #include <string>
 
+#include "trireme/nn/loss.h"
 #include "trireme/nn/tape.h"
 
 namespace trireme::models {
@@ -70,30 +71,31 @@ void Gpt2Block::collect(std::vector<nn::Param*>& params) {
   mlp_c_proj_.collect(params);
 }
 
-Gpt2LmHeadModel::Head::Head(const Gpt2Config& config, nn::Param& wte)
-    : ln_f_("transformer.ln_f", config.n_embd, config.layer_norm_epsilon), weight_(&wte) {
+Gpt2Head::Gpt2Head(const Gpt2Config& c, nn::Param* wte)
+    : ln_f_("transformer.ln_f", c.n_embd, c.layer_norm_epsilon), matrix_(wte) {
   constexpr const char* kName = "lm_head.weight";
-  if (config.tie_word_embeddings) {
-    wte.spec.aliases = {kName};
-    wte.uses = 2;
+  if (c.tie_word_embeddings) {
+    wte->spec.aliases = {kName};
+    wte->uses = 2;
   } else {
-    weight_ = &own_weight_.emplace(
-        nn::matrix_spec(kName, config.vocab_size, config.n_embd, config.initializer_range));
+    matrix_ = &own_.emplace(nn::matrix_spec(kName, c.vocab_size, c.n_embd, c.initializer_range));
   }
 }
 
-at::Tensor Gpt2LmHeadModel::Head::forward(const at::Tensor& x_th, nn::Context&) {
-  return nn::linear(ln_f_.forward(x_th), *weight_, nullptr);
+at::Tensor Gpt2Head::forward(const at::Tensor& x_th, nn::Context& context) {
+  const at::Tensor norm_th = ln_f_.forward(x_th);
+  if (!context.labels.defined()) return nn::linear(norm_th, *matrix_, nullptr);
+  return nn::linear_cross_entropy(norm_th, *matrix_, context.labels, context.label_count);
 }
 
-void Gpt2LmHeadModel::Head::collect(std::vector<nn::Param*>& params) {
+void Gpt2Head::collect(std::vector<nn::Param*>& params) {
   ln_f_.collect(params);
-  params.push_back(weight_);
+  params.push_back(matrix_);
 }
 
 Gpt2LmHeadModel::Gpt2LmHeadModel(const Gpt2Config& config)
     : embeddings_(0, "embeddings", config),
-      head_(1 + static_cast<int>(config.n_layer), "lm_head", config, embeddings_.block().wte) {
+      head_(1 + static_cast<int>(config.n_layer), "head", config, &embeddings_.block().wte) {
   for (int i = 0; i < static_cast<int>(config.n_layer); ++i) {
     blocks_.push_back(
         std::make_unique<nn::Unit<Gpt2Block>>(i + 1, "h." + std::to_string(i), config, i));

@@ -47,7 +47,23 @@ class Gpt2Block {
   kernels::Dropout attention_probs_dropout_, attention_dropout_, mlp_dropout_;
 };
 
-// Logits of the next token after each: [T, vocab_size] in the compute dtype.
+// The last norm and the product with the token embeddings, or with a matrix of its own: logits, or
+// the loss where the context has labels.
+class Gpt2Head {
+ public:
+  Gpt2Head(const Gpt2Config& config, nn::Param* wte);
+  static constexpr bool kRecompute = false;  // backward comes at once
+  at::Tensor forward(const at::Tensor& x_th, nn::Context& context);
+  void collect(std::vector<nn::Param*>& params);
+
+ private:
+  nn::LayerNorm ln_f_;
+  std::optional<nn::Param> own_;  // when not tied
+  nn::Param* matrix_;
+};
+
+// Logits of the next token after each: [T, vocab_size] in the compute dtype; or, where the context
+// has labels, the loss: an fp32 scalar.
 class Gpt2LmHeadModel {
  public:
   explicit Gpt2LmHeadModel(const Gpt2Config& config);
@@ -55,22 +71,9 @@ class Gpt2LmHeadModel {
   std::vector<nn::UnitParams> units();
 
  private:
-  // The last norm, and the product with the token embeddings or a weight of its own.
-  class Head {
-   public:
-    Head(const Gpt2Config& config, nn::Param& wte);
-    static constexpr bool kRecompute = false;  // backward comes at once
-    at::Tensor forward(const at::Tensor& x_th, nn::Context& context);
-    void collect(std::vector<nn::Param*>& params);
-
-   private:
-    nn::LayerNorm ln_f_;
-    std::optional<nn::Param> own_weight_;
-    nn::Param* weight_;
-  };
   nn::Unit<Gpt2Embeddings> embeddings_;
   std::vector<std::unique_ptr<nn::Unit<Gpt2Block>>> blocks_;
-  nn::Unit<Head> head_;
+  nn::Unit<Gpt2Head> head_;
 };
 
 }  // namespace trireme::models

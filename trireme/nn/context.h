@@ -17,6 +17,10 @@ struct Context {
   // A model's first inputs, int64 [T]; token_types only where the model has them.
   at::Tensor tokens, positions, token_types;
   const kernels::SeqInfo* seq = nullptr;
+  // Given to a language model, each row's next token (int64 [T], -1: none) and how many the global
+  // batch has: its head then returns this batch's share of the mean loss instead of logits.
+  at::Tensor labels;
+  int64_t label_count = 1;
   kernels::DropoutKey dropout;  // which draws: (seed, step) and each row's (sample, position)
   bool training = false;        // dropout on
   UnitHooks* hooks = nullptr;   // never owned; null: nobody watches

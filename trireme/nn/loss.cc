@@ -5,8 +5,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <memory>
+#include <vector>
 
 #include "trireme/base/error.h"
+#include "trireme/kernels/gemm.h"
 #include "trireme/kernels/ops.h"
 #include "trireme/nn/tape.h"
 
@@ -40,6 +43,41 @@ double column_cross_entropy(const float* logits, float* gradient, int64_t begin,
   }
   return peak + std::log(total) - logits[(begin + label) * kColumns + column];
 }
+
+// With -1 for rows that do not count.
+at::Tensor own_labels(const at::Tensor& labels) {
+  return labels.masked_fill(labels == -100, -1);
+}
+
+// The chunks of rows of linear_cross_entropy.
+class LogitsChunks {
+ public:
+  LogitsChunks(const at::Tensor& x, const at::Tensor& labels, int64_t count, int64_t chunk_rows)
+      : x_(x), labels_(own_labels(labels)), weight_(1.0 / static_cast<double>(count)) {
+    rows_ = std::max<int64_t>(chunk_rows, 1);
+  }
+
+  int64_t size() const { return (x_.size(0) + rows_ - 1) / rows_; }
+  at::Tensor rows(const at::Tensor& of, int64_t chunk) const {
+    return of.narrow(0, chunk * rows_, std::min(rows_, of.size(0) - chunk * rows_));
+  }
+  at::Tensor x(int64_t chunk) const { return rows(x_, chunk); }
+
+  struct Made {
+    double loss_sum;
+    at::Tensor d_logits;
+  };
+  Made make(int64_t chunk, const at::Tensor& weight) const {
+    at::Tensor logits = at::linear(x(chunk), weight);
+    const double sum = kernels::cross_entropy_inplace(logits, rows(labels_, chunk), weight_);
+    return {sum, std::move(logits)};
+  }
+
+ private:
+  at::Tensor x_, labels_;
+  double weight_;
+  int64_t rows_;
+};
 
 }  // namespace
 
@@ -76,10 +114,48 @@ at::Tensor cross_entropy(const at::Tensor& logits, const at::Tensor& labels, int
   double sum = 0.0;
   {
     at::NoGradGuard no_grad;
-    const at::Tensor own = labels.masked_fill(labels == -100, -1);
-    sum = kernels::cross_entropy_inplace(gradient, own, 1.0 / static_cast<double>(count));
+    sum = kernels::cross_entropy_inplace(gradient, own_labels(labels),
+                                         1.0 / static_cast<double>(count));
   }
   return known_loss(sum / static_cast<double>(count), logits, std::move(gradient), "CrossEntropy");
+}
+
+at::Tensor linear_cross_entropy(const at::Tensor& x, Param& weight, const at::Tensor& labels,
+                                int64_t count, const LogitsMemory& memory) {
+  double sum = 0.0;
+  std::vector<at::Tensor> kept;  // by chunk, as far as they are kept
+  const bool keeps = recording({x});
+  std::shared_ptr<const LogitsChunks> chunks;
+  {
+    at::NoGradGuard no_grad;
+    chunks = std::make_shared<LogitsChunks>(x.detach(), labels, count, memory.chunk_rows);
+    size_t kept_bytes = 0;
+    for (int64_t c = 0; c < chunks->size(); ++c) {
+      LogitsChunks::Made made = chunks->make(c, weight.value);
+      sum += made.loss_sum;
+      kept_bytes += made.d_logits.nbytes();
+      if (keeps && kept_bytes <= static_cast<size_t>(memory.kept_bytes))
+        kept.push_back(std::move(made.d_logits));
+    }
+  }
+  return record(at::tensor(sum / static_cast<double>(count), at::kFloat), {x}, "LinearCrossEntropy",
+                [&weight, chunks, kept = std::move(kept),
+                 shape = x.sizes().vec()](const std::vector<at::Tensor>& dy) mutable {
+                  const double upstream = dy[0].item<double>();
+                  at::Tensor dx = at::empty(shape, weight.value.options());
+                  for (int64_t c = chunks->size() - 1; c >= 0; --c) {
+                    const bool is_kept = c < static_cast<int64_t>(kept.size());
+                    at::Tensor d_logits = is_kept ? std::move(kept[static_cast<size_t>(c)])
+                                                  : chunks->make(c, weight.value).d_logits;
+                    if (upstream != 1.0) d_logits.mul_(upstream);
+                    at::Tensor dx_rows = chunks->rows(dx, c);
+                    at::mm_out(dx_rows, d_logits, weight.value);
+                    if (weight.wants_grad())
+                      kernels::accumulate_weight_grad(d_logits, chunks->x(c), weight.main_grad);
+                  }
+                  if (weight.wants_grad()) weight.ready();
+                  return std::vector<at::Tensor>{dx};
+                });
 }
 
 }  // namespace trireme::nn

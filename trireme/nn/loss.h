@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "trireme/kernels/seq_info.h"
+#include "trireme/nn/param.h"
 
 namespace trireme::nn {
 
@@ -20,5 +21,17 @@ at::Tensor span_loss(const at::Tensor& logits_t2, const at::Tensor& starts_b,
 // Sum of the rows' cross entropies / count. logits [T, V], fp32 or bf16, are used up (they become
 // their gradient); labels int64 [T], -1 (or HF's -100) for rows that do not count.
 at::Tensor cross_entropy(const at::Tensor& logits_tv, const at::Tensor& labels_t, int64_t count);
+
+// How much of the logits exists at once in linear_cross_entropy.
+struct LogitsMemory {
+  int64_t chunk_rows = 1024;
+  int64_t kept_bytes = 256 << 20;  // of logits' gradients that wait for backward
+};
+
+// cross_entropy(x W^T, labels, count), W [V, H], a chunk of rows at a time: what a vocabulary of
+// 50,257 makes of a batch is never there as a whole. Forward leaves the gradient in a chunk's
+// logits; backward multiplies it, and makes again the chunks that were too many to keep.
+at::Tensor linear_cross_entropy(const at::Tensor& x_th, Param& weight, const at::Tensor& labels_t,
+                                int64_t count, const LogitsMemory& memory = {});
 
 }  // namespace trireme::nn
