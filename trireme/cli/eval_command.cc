@@ -64,11 +64,11 @@ int evaluate(const CLI::App& command, const EvalArguments& arguments) {
     throw input_error("--data is needed with a model folder");
   const auto world = join_world(setup ? setup->world_options() : comm::WorldOptions{});
   tasks::QaModel model =
-      setup ? setup->make_model()
+      setup ? setup->make_qa_model()
             : tasks::QaModel(resolve_model_folder(arguments.model), tasks::QaModelOptions{});
   tasks::QaTaskOptions options;
   if (setup) {
-    options = setup->task_options(/*training=*/false);
+    options = setup->qa_options(/*training=*/false);
   } else {
     options.answerable_only = arguments.answerable_only;
     options.decode = arguments.decode;

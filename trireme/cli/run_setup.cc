@@ -33,18 +33,22 @@ comm::WorldOptions RunSetup::world_options() const {
   return options;
 }
 
-tasks::QaModel RunSetup::make_model() const {
+std::string RunSetup::model_folder() const {
+  if (!config.model.path.empty()) return resolve_model_folder(config.model.path);
+  const std::string folder = std::filesystem::path(config.model.config).parent_path().string();
+  return folder.empty() ? "." : folder;
+}
+
+tasks::QaModel RunSetup::make_qa_model() const {
   tasks::QaModelOptions options;
   options.attention_dropout = config.model.attention_dropout;
   options.hidden_dropout = config.model.hidden_dropout;
   options.windows.max_length = static_cast<int32_t>(config.data.max_length);
   options.windows.doc_stride = static_cast<int32_t>(config.data.doc_stride);
-  if (!config.model.path.empty()) return {resolve_model_folder(config.model.path), options};
-  const std::string folder = std::filesystem::path(config.model.config).parent_path().string();
-  return {folder.empty() ? "." : folder, options};
+  return {model_folder(), options};
 }
 
-tasks::QaTaskOptions RunSetup::task_options(bool training) const {
+tasks::QaTaskOptions RunSetup::qa_options(bool training) const {
   tasks::QaTaskOptions options;
   options.train_file = training ? config.data.train : "";
   options.dev_file = config.data.dev;
@@ -53,6 +57,33 @@ tasks::QaTaskOptions RunSetup::task_options(bool training) const {
   options.decode.max_answer_tokens = static_cast<int32_t>(config.eval.max_answer_tokens);
   options.micro_batch_tokens = config.data.micro_batch_tokens;
   return options;
+}
+
+tasks::LmModel RunSetup::make_lm_model() const {
+  return {model_folder(),
+          {.attention_dropout = config.model.attention_dropout,
+           .hidden_dropout = config.model.hidden_dropout,
+           .tokenizer = config.model.tokenizer}};
+}
+
+tasks::LmTaskOptions RunSetup::lm_options(bool training) const {
+  return {.train = config.data.train,
+          .dev = config.data.dev,
+          .dev_share = config.data.split,
+          .evaluation_only = !training,
+          .window_tokens = config.data.max_length,
+          .seed = static_cast<uint64_t>(config.train.seed),
+          .micro_batch_tokens = config.data.micro_batch_tokens};
+}
+
+TrainedTask::TrainedTask(const RunSetup& setup) {
+  if (setup.is_lm()) {
+    lm_ = std::make_unique<tasks::LmModel>(setup.make_lm_model());
+    task_ = std::make_unique<tasks::LmTask>(*lm_, setup.lm_options(/*training=*/true));
+  } else {
+    qa_ = std::make_unique<tasks::QaModel>(setup.make_qa_model());
+    task_ = std::make_unique<tasks::QaTask>(*qa_, setup.qa_options(/*training=*/true));
+  }
 }
 
 void log_loaded(const models::LoadResult& result) {
@@ -71,10 +102,11 @@ std::string summary(const train::TrainResult& result) {
   if (!result.losses.empty()) text += cat(", last loss ", result.losses.back());
   if (!result.eval.empty()) {
     text += ", evaluation:";
-    for (const char* key : {"em", "f1", "has_ans_f1", "no_ans_f1"}) {
+    for (const char* key : {"em", "f1", "has_ans_f1", "no_ans_f1", "loss", "perplexity"}) {
       if (!result.eval.contains(key)) continue;
-      char value[32];
-      std::snprintf(value, sizeof(value), " %s %.2f", key, result.eval[key].get<double>());
+      char value[48];
+      std::snprintf(value, sizeof(value), " %s %.*f", key, key == std::string_view("loss") ? 4 : 2,
+                    result.eval[key].get<double>());
       text += value;
     }
   }

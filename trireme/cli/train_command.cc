@@ -26,10 +26,10 @@ struct TrainArguments {
 };
 
 // Initial weights: the pretrained ones of model.path, the head drawn from the seed.
-void load_pretrained(const tasks::QaModel& model, uint64_t seed,
+void load_pretrained(const io::HfFolder& folder, uint64_t seed,
                      const std::vector<nn::UnitParams>& units, parallel::Engine& engine, bool say) {
   const models::LoadResult result =
-      models::load_pretrained(*model.folder().open_tensors(), units, seed,
+      models::load_pretrained(*folder.open_tensors(), units, seed,
                               [&engine](const nn::Param& param) { return engine.master(param); });
   if (say) log_loaded(result);
 }
@@ -43,8 +43,8 @@ int train(const TrainArguments& arguments) {
   auto world = join_world(setup.world_options());
   train::check_ranks(setup.config.parallel, world->size());
   const bool first = world->rank() == 0;
-  tasks::QaModel model = setup.make_model();
-  tasks::QaTask task(model, setup.task_options(/*training=*/true));
+  TrainedTask trained(setup);
+  tasks::Task& task = trained.task();
 
   // Only now: until here there is nothing to save, and a signal ends the process at once, also
   // while it waits for ranks that will not come.
@@ -64,8 +64,8 @@ int train(const TrainArguments& arguments) {
   }
   if (!setup.config.model.path.empty()) {
     options.load_weights = [&](parallel::Engine& engine) {
-      load_pretrained(model, static_cast<uint64_t>(setup.config.train.seed), task.units(), engine,
-                      first);
+      load_pretrained(trained.folder(), static_cast<uint64_t>(setup.config.train.seed),
+                      task.units(), engine, first);
     };
   }
   const train::TrainResult result =

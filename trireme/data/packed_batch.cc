@@ -10,6 +10,10 @@
 namespace trireme::data {
 namespace {
 
+// Between the draws of two sequences of one sample: more than a global batch has samples. (Where it
+// is not, two sequences far apart share draws; nothing else comes of it.)
+constexpr uint32_t kPieceStride = 1U << 20;
+
 int64_t wanted_rows(int64_t real_tokens, const PackOptions& options) {
   if (options.rows == 0) {
     return std::max<int64_t>(1, (real_tokens + kRowMultiple - 1) / kRowMultiple) * kRowMultiple;
@@ -57,8 +61,11 @@ kernels::DropoutKey PackedBatch::dropout_key(uint64_t seed, uint64_t step) const
   key.step = step;
   key.row_sample = at::zeros({rows()}, at::kInt);
   auto* samples = key.row_sample.mutable_data_ptr<int32_t>();
+  uint32_t piece = 0;  // of its sample
   for (size_t b = 0; b < sample.size(); ++b) {
-    std::fill(samples + seq.cu_q_host[b], samples + seq.cu_q_host[b + 1], sample[b]);
+    piece = b > 0 && sample[b] == sample[b - 1] ? piece + 1 : 0;
+    std::fill(samples + seq.cu_q_host[b], samples + seq.cu_q_host[b + 1],
+              static_cast<int32_t>(static_cast<uint32_t>(sample[b]) + piece * kPieceStride));
   }
   key.row_position = positions.to(at::kInt);
   return key;

@@ -27,7 +27,7 @@ struct PackedBatch {
   at::Tensor positions;         // int64 [T], from 0 in each sequence
   at::Tensor token_types;       // int64 [T], or undefined where the model has none
   kernels::SeqInfo seq;         // B sequences
-  std::vector<int32_t> sample;  // [B] ordinal of each in the step's global batch
+  std::vector<int32_t> sample;  // [B] ordinal of each one's sample in the step's global batch
   // What the task learns, by the names that the task gives: int64 [B] (one a sequence) or int64 [T]
   // (one a row, -1 where none).
   std::map<std::string, at::Tensor> labels;
@@ -37,7 +37,8 @@ struct PackedBatch {
   int64_t real_tokens() const { return seq.real_tokens(); }
 
   // Names the draws of this batch: by each row's sample and position, so that a sample's draws are
-  // the same in whatever batch it comes.
+  // the same in whatever batch it comes. Sequences of one sample stand side by side; each has draws
+  // of its own.
   kernels::DropoutKey dropout_key(uint64_t seed, uint64_t step) const;
 };
 

@@ -27,10 +27,12 @@ struct SampleRef {
   int64_t ordinal;  // in the global batch
 };
 
-// Which draws a batch with random parts (masked LM) makes; dropout uses the same two numbers.
+// Which draws a batch with random parts (masked LM) makes; dropout uses the same seed and step. A
+// task may make other samples of its data in each epoch.
 struct StepKey {
   uint64_t seed = 0;
   uint64_t step = 0;
+  int64_t epoch = 0;
 };
 
 class Task {

@@ -20,6 +20,8 @@ void bind_model(Schema& schema, ModelConfig& model) {
              "Hugging Face model folder to start from (weights, config.json, tokenizer).");
   schema.add("model.config", &model.config,
              "A config.json alone, beside tokenizer files: weights are drawn from train.seed.");
+  schema.add("model.tokenizer", &model.tokenizer,
+             "LM: folder of the tokenizer's files, when they are not beside the model.");
   schema.add("model.attention_dropout", &model.attention_dropout, Doubles{.min = -1, .below = 1},
              "Dropout of attention probabilities; -1: as config.json says.");
   schema.add("model.hidden_dropout", &model.hidden_dropout, Doubles{.min = -1, .below = 1},
@@ -27,15 +29,20 @@ void bind_model(Schema& schema, ModelConfig& model) {
 }
 
 void bind_data(Schema& schema, DataConfig& data) {
-  schema.add("data.train", &data.train, "Training set (QA: a file in SQuAD 2.0 format).")
+  schema
+      .add("data.train", &data.train,
+           "Training set. QA: a file in SQuAD 2.0 format. LM: prefixes that `trireme data prepare` "
+           "made, 'a' or 'a, b' or, by weights, 'a:0.7, b:0.3'.")
       .required();
   schema.add("data.dev", &data.dev, "Development set for evaluation; empty: no evaluation.");
+  schema.add("data.split", &data.split, Doubles{.min = 0, .below = 1},
+             "LM: share of the training documents to evaluate on instead, drawn by train.seed.");
   schema.add("data.answerable_only", &data.answerable_only,
-             "Leave out the questions without an answer, in both sets.");
+             "QA: leave out the questions without an answer, in both sets.");
   schema.add("data.max_length", &data.max_length, Ints{.min = 8, .max = kMostTokens},
-             "Longest window in tokens, special tokens included.");
+             "Longest window in tokens: QA: special tokens included; LM: the context trained on.");
   schema.add("data.doc_stride", &data.doc_stride, Ints{.min = 0, .max = kMostTokens},
-             "Context tokens that neighbouring windows share.");
+             "QA: context tokens that neighbouring windows share.");
   schema.add("data.micro_batch_tokens", &data.micro_batch_tokens,
              Ints{.min = 64, .max = kMostBatchTokens},
              "Most tokens that a rank runs at once: memory, not the result, depends on it.");
@@ -46,7 +53,9 @@ void bind_data(Schema& schema, DataConfig& data) {
 }
 
 void bind_loop(Schema& schema, LoopConfig& loop) {
-  schema.add("train.task", &loop.task, Choices{"qa"}, "What is learnt.");
+  schema.add(
+      "train.task", &loop.task, Choices{"qa", "lm"},
+      "What is learnt: qa = extractive question answering (BERT), lm = the next token (GPT-2).");
   schema.add("train.steps", &loop.steps, Ints{.min = 0}, "Length of the run in steps.");
   schema.add("train.epochs", &loop.epochs, Ints{.min = 0}, "Length of the run in epochs instead.");
   schema.add("train.stop_at", &loop.stop_at, Ints{.min = 0},
@@ -168,6 +177,21 @@ void one_of(const Schema& schema, const std::string& key_a, T* a, const std::str
   if (*a == T{} && *b == T{}) throw input_error(schema.where(key_a), ": set it, or ", key_b);
 }
 
+// A key of one task is an error in another's run.
+void check_task(const Schema& schema, const RunConfig& config) {
+  const auto belongs_to = [&](const char* task, const std::string& key, bool given) {
+    if (given && config.train.task != task) {
+      throw input_error(schema.where(key), ": belongs to train.task = \"", task,
+                        "\", this run's is \"", config.train.task, "\"; leave it out");
+    }
+  };
+  belongs_to("lm", "model.tokenizer", !config.model.tokenizer.empty());
+  belongs_to("lm", "data.split", config.data.split > 0);
+  belongs_to("qa", "data.answerable_only", config.data.answerable_only);
+  if (config.data.split > 0 && !config.data.dev.empty())
+    throw input_error(schema.where("data.split"), ": is set besides data.dev; set one");
+}
+
 // Dotted keys of nested objects.
 void flatten(const Json& object, const std::string& prefix, std::map<std::string, Json>& out) {
   for (const auto& [key, value] : object.items()) {
@@ -181,8 +205,9 @@ void flatten(const Json& object, const std::string& prefix, std::map<std::string
 }
 
 // Whole tables, and keys; the data set itself is compared by content.
-constexpr std::array<std::string_view, 12> kMayDiffer = {"model.path",
+constexpr std::array<std::string_view, 13> kMayDiffer = {"model.path",
                                                          "model.config",
+                                                         "model.tokenizer",
                                                          "data.train",
                                                          "data.dev",
                                                          "data.micro_batch_tokens",
@@ -238,6 +263,7 @@ void check(const Schema& schema, RunConfig& config) {
   if (config.checkpoint.every > 0 && config.checkpoint.dir.empty()) {
     throw input_error(schema.where("checkpoint.every"), ": there is no folder; set checkpoint.dir");
   }
+  check_task(schema, config);
   check_layout(schema, config);
 }
 

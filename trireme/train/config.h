@@ -21,6 +21,7 @@ enum class Precision { kFp32, kBf16 };
 struct ModelConfig {
   std::string path;               // a Hugging Face folder: weights, config.json, tokenizer
   std::string config;             // or a config.json alone: initial weights from the seed
+  std::string tokenizer;          // its folder; empty: the model's
   double attention_dropout = -1;  // -1: as the model's config.json says
   double hidden_dropout = -1;
 };
@@ -28,6 +29,7 @@ struct ModelConfig {
 struct DataConfig {
   std::string train;
   std::string dev;
+  double split = 0;  // share of the training documents held out instead of dev
   bool answerable_only = false;
   int64_t max_length = 384;
   int64_t doc_stride = 128;

@@ -67,7 +67,7 @@ StepWork StepSource::make(int64_t step, const data::DataCursor& cursor) const {
   for (size_t i = 0; i < batch.samples.size(); ++i) {
     all.push_back({batch.samples[i], static_cast<int64_t>(i)});
   }
-  const tasks::StepKey key{options_.seed, static_cast<uint64_t>(step)};
+  const tasks::StepKey key{options_.seed, static_cast<uint64_t>(step), batch.next.epoch};
   StepWork work;
   work.step = step;
   work.samples = batch.samples;
