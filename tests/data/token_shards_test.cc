@@ -125,8 +125,8 @@ TEST(TokenShard, MalformedIndexesAreRefusedByName) {
 TEST(TokenShardWriter, WritesTheFormat) {
   const TempDir dir;
   TokenShardWriter writer(dir / "s", 65499);
-  for (const std::vector<int64_t>& document :
-       std::vector<std::vector<int64_t>>{{7, 65498}, {}, {1, 2, 3}}) {
+  for (const std::vector<int32_t>& document :
+       std::vector<std::vector<int32_t>>{{7, 65498}, {}, {1, 2, 3}}) {
     writer.add(document);
   }
   EXPECT_FALSE(file_exists(dir / "s.idx"));
@@ -138,7 +138,7 @@ TEST(TokenShardWriter, WritesTheFormat) {
 TEST(TokenShardWriter, LargeVocabulariesTakeInt32) {
   const TempDir dir;
   TokenShardWriter writer(dir / "s", 65500);
-  writer.add(std::vector<int64_t>{65499});
+  writer.add(std::vector<int32_t>{65499});
   writer.commit();
   EXPECT_EQ(read_file(dir / "s.idx"), index_bytes(4, {1}, {0}, {0, 1}));
   EXPECT_EQ(read_file(dir / "s.bin"), le<int32_t>({65499}));
@@ -148,8 +148,8 @@ TEST(TokenShardWriter, RefusesTokensOutsideTheVocabularyAndLeavesNothing) {
   const TempDir dir;
   {
     TokenShardWriter writer(dir / "s", 100);
-    EXPECT_THROW(writer.add(std::vector<int64_t>{100}), Error);
-    EXPECT_THROW(writer.add(std::vector<int64_t>{-1}), Error);
+    EXPECT_THROW(writer.add(std::vector<int32_t>{100}), Error);
+    EXPECT_THROW(writer.add(std::vector<int32_t>{-1}), Error);
   }
   EXPECT_TRUE(list_dir(dir.path()).empty());
   EXPECT_THROW(TokenShardWriter(dir / "missing/s", 100), Error);
@@ -160,7 +160,7 @@ TEST(TokenShardWriter, AnInterruptedCommitLeavesNoOldIndex) {
   const TempDir dir;
   TokenShardWriter(dir / "s", 100).commit();
   TokenShardWriter second(dir / "s", 100);
-  second.add(std::vector<int64_t>{1});
+  second.add(std::vector<int32_t>{1});
   set_file_fault([](FileStep step, const std::string& path) {
     return step == FileStep::kRename && path.ends_with(".idx") ? EIO : 0;
   });

@@ -27,10 +27,6 @@ template <class T>
 void append(std::string& bytes, const T& value) {
   bytes.append(reinterpret_cast<const char*>(&value), sizeof(value));
 }
-template <class T>
-void append_all(std::string& bytes, const std::vector<T>& values) {
-  bytes.append(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T));
-}
 
 // Takes fields off the front of the index's bytes.
 class IndexReader {
@@ -139,6 +135,16 @@ int64_t token_bytes(TokenType type) {
   return with_type(type, [](auto token) { return static_cast<int64_t>(sizeof(token)); });
 }
 
+TokenType token_type_for(int64_t vocab_size) {
+  return vocab_size < kUint16Tokens ? TokenType::kUint16 : TokenType::kInt32;
+}
+
+void append_tokens(TokenType type, std::span<const int32_t> tokens, std::string& bytes) {
+  with_type(type, [&](auto zero) {
+    for (const int32_t token : tokens) append(bytes, static_cast<decltype(zero)>(token));
+  });
+}
+
 TokenIndex parse_token_index(std::string_view bytes, uint64_t data_bytes, const std::string& path) {
   IndexReader reader(bytes, path);
   if (reader.take(kMagic.size(), "the format's name") != kMagic)
@@ -184,42 +190,49 @@ void TokenShard::read(int64_t sequence, int64_t begin, std::span<int64_t> out) c
   }
 }
 
-TokenShardWriter::TokenShardWriter(const std::string& prefix, int64_t vocab_size)
-    : vocab_size_(vocab_size),
-      prefix_(prefix),
-      data_(data_path(prefix)),
-      index_file_(index_path(prefix)) {
-  index_.type = vocab_size < kUint16Tokens ? TokenType::kUint16 : TokenType::kInt32;
-  index_.documents = {0};
+void write_token_index(AtomicFile& file, TokenType type, std::span<const int32_t> lengths) {
+  const auto put = [&file](const auto& value) {
+    file.write(std::string_view(reinterpret_cast<const char*>(&value), sizeof(value)));
+  };
+  file.write(kMagic);
+  put(kVersion);
+  put(type);
+  put(static_cast<uint64_t>(lengths.size()));
+  put(static_cast<uint64_t>(lengths.size() + 1));
+  file.write(std::as_bytes(lengths));
+  int64_t place = 0;
+  for (const int32_t length : lengths) {
+    put(place);
+    place += length * token_bytes(type);
+  }
+  for (int64_t document = 0; document <= static_cast<int64_t>(lengths.size()); ++document)
+    put(document);
 }
 
-void TokenShardWriter::add(std::span<const int64_t> document) {
+TokenShardWriter::TokenShardWriter(const std::string& prefix, int64_t vocab_size)
+    : vocab_size_(vocab_size),
+      type_(token_type_for(vocab_size)),
+      prefix_(prefix),
+      data_(data_path(prefix)),
+      index_file_(index_path(prefix)) {}
+
+void TokenShardWriter::add(std::span<const int32_t> document) {
   if (document.size() > static_cast<size_t>(std::numeric_limits<int32_t>::max()))
     throw input_error(data_path(prefix_), ": a document of ", document.size(),
                       " tokens; the format's longest has 2^31 - 1");
-  buffer_.clear();
-  for (const int64_t token : document) {
+  for (const int32_t token : document) {
     if (token < 0 || token >= vocab_size_)
       throw input_error(data_path(prefix_), ": token ", token, " is outside the vocabulary of ",
                         vocab_size_);
-    with_type(index_.type, [&](auto zero) { append(buffer_, static_cast<decltype(zero)>(token)); });
   }
-  index_.places.push_back(static_cast<int64_t>(data_.written_bytes()));
-  index_.lengths.push_back(static_cast<int32_t>(document.size()));
-  index_.documents.push_back(static_cast<int64_t>(index_.lengths.size()));
+  buffer_.clear();
+  append_tokens(type_, document, buffer_);
+  lengths_.push_back(static_cast<int32_t>(document.size()));
   data_.write(buffer_);
 }
 
 void TokenShardWriter::commit() {
-  std::string bytes(kMagic);
-  append(bytes, kVersion);
-  append(bytes, index_.type);
-  append(bytes, static_cast<uint64_t>(index_.lengths.size()));
-  append(bytes, static_cast<uint64_t>(index_.documents.size()));
-  append_all(bytes, index_.lengths);
-  append_all(bytes, index_.places);
-  append_all(bytes, index_.documents);
-  index_file_.write(bytes);
+  write_token_index(index_file_, type_, lengths_);
   std::error_code error;
   std::filesystem::remove(index_path(prefix_), error);  // it must not speak of newer data
   if (error) throw run_error(index_path(prefix_), ": cannot be removed: ", error.message());

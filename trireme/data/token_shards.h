@@ -25,6 +25,10 @@ namespace trireme::data {
 // floating point, hold no tokens.)
 enum class TokenType : uint8_t { kUint8 = 1, kInt16 = 3, kInt32 = 4, kInt64 = 5, kUint16 = 8 };
 int64_t token_bytes(TokenType type);
+// uint16 where the vocabulary fits, int32 otherwise, as Megatron-LM chooses.
+TokenType token_type_for(int64_t vocab_size);
+// Appends the tokens as PREFIX.bin holds them.
+void append_tokens(TokenType type, std::span<const int32_t> tokens, std::string& bytes);
 
 // PREFIX.idx.
 struct TokenIndex {
@@ -59,20 +63,24 @@ class TokenShard {
   int64_t tokens_ = 0;
 };
 
+// Writes PREFIX.idx of documents of one sequence each, end to end in the data: their lengths are
+// all that there is to say. Streamed.
+void write_token_index(AtomicFile& file, TokenType type, std::span<const int32_t> lengths);
+
 // Writes both files, streamed; each document is one sequence. Without commit() files that were
 // there stay; a crash within it may leave data without an index, which no reader takes.
 class TokenShardWriter {
  public:
-  // uint16 where the vocabulary fits, int32 otherwise, as Megatron-LM chooses.
   TokenShardWriter(const std::string& prefix, int64_t vocab_size);
 
   // Throws input_error for a token outside the vocabulary or a document of 2^31 tokens or more.
-  void add(std::span<const int64_t> document);
+  void add(std::span<const int32_t> document);
   void commit();
 
  private:
   int64_t vocab_size_;
-  TokenIndex index_;
+  TokenType type_;
+  std::vector<int32_t> lengths_;
   std::string prefix_;
   AtomicFile data_, index_file_;
   std::string buffer_;

@@ -28,4 +28,19 @@ SeqInfo SeqInfo::self(std::span<const int32_t> lengths) {
   return seq;
 }
 
+SeqInfo SeqInfo::continued(int32_t past, int32_t tokens) {
+  if (past < 0 || tokens < 1)
+    throw input_error("a sequence of ", past, " tokens and ", tokens, " more");
+  SeqInfo seq;
+  seq.cu_q_host = {0, tokens};
+  seq.cu_k_host = {0, past + tokens};
+  seq.q_start_host = {past};
+  seq.max_q = tokens;
+  seq.max_k = past + tokens;
+  seq.cu_q = at::tensor(seq.cu_q_host, at::kInt);
+  seq.cu_k = at::tensor(seq.cu_k_host, at::kInt);
+  seq.q_start = at::tensor(seq.q_start_host, at::kInt);
+  return seq;
+}
+
 }  // namespace trireme::kernels

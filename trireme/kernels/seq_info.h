@@ -30,6 +30,8 @@ struct SeqInfo {
 
   // Sequences of these lengths (each >= 1, in tokens) that attend to themselves.
   static SeqInfo self(std::span<const int32_t> lengths);
+  // One sequence whose last `tokens` tokens attend to all `past + tokens` there are.
+  static SeqInfo continued(int32_t past, int32_t tokens);
 };
 
 }  // namespace trireme::kernels

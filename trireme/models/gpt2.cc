@@ -83,7 +83,8 @@ Gpt2Head::Gpt2Head(const Gpt2Config& c, nn::Param* wte)
 }
 
 at::Tensor Gpt2Head::forward(const at::Tensor& x_th, nn::Context& context) {
-  const at::Tensor norm_th = ln_f_.forward(x_th);
+  at::Tensor norm_th = ln_f_.forward(x_th);
+  if (context.logit_rows.defined()) norm_th = norm_th.index_select(0, context.logit_rows);
   if (!context.labels.defined()) return nn::linear(norm_th, *matrix_, nullptr);
   return nn::linear_cross_entropy(norm_th, *matrix_, context.labels, context.label_count);
 }

@@ -62,8 +62,8 @@ class Gpt2Head {
   nn::Param* matrix_;
 };
 
-// Logits of the next token after each: [T, vocab_size] in the compute dtype; or, where the context
-// has labels, the loss: an fp32 scalar.
+// Logits of the next token after each (or after context.logit_rows): [T, vocab_size] in the compute
+// dtype; or, where the context has labels, the loss: an fp32 scalar.
 class Gpt2LmHeadModel {
  public:
   explicit Gpt2LmHeadModel(const Gpt2Config& config);

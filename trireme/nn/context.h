@@ -11,6 +11,7 @@
 
 namespace trireme::nn {
 
+class KvCache;
 class UnitHooks;
 
 struct Context {
@@ -21,6 +22,8 @@ struct Context {
   // batch has: its head then returns this batch's share of the mean loss instead of logits.
   at::Tensor labels;
   int64_t label_count = 1;
+  at::Tensor logit_rows;        // int64: of which rows it returns logits; undefined: of all
+  KvCache* cache = nullptr;     // of one sequence that goes on, without gradients; null: none
   kernels::DropoutKey dropout;  // which draws: (seed, step) and each row's (sample, position)
   bool training = false;        // dropout on
   UnitHooks* hooks = nullptr;   // never owned; null: nobody watches

@@ -4,11 +4,13 @@
 #include <ATen/core/grad_mode.h>
 
 #include <cmath>
+#include <tuple>
 
 #include "trireme/base/error.h"
 #include "trireme/kernels/attention.h"
 #include "trireme/kernels/gemm.h"
 #include "trireme/kernels/ops.h"
+#include "trireme/nn/kv_cache.h"
 #include "trireme/nn/tape.h"
 
 namespace trireme::nn {
@@ -276,8 +278,9 @@ at::Tensor self_attention(const at::Tensor& qkv, int64_t heads, bool causal,
   {
     at::NoGradGuard no_grad;
     const at::Tensor all = split(qkv);
-    result = kernels::attention(all.select(1, 0), all.select(1, 1), all.select(1, 2), *context.seq,
-                                options);
+    at::Tensor k = all.select(1, 1), v = all.select(1, 2);
+    if (context.cache != nullptr) std::tie(k, v) = context.cache->append(k, v);
+    result = kernels::attention(all.select(1, 0), k, v, *context.seq, options);
   }
   at::Tensor out = result.out.view({T, H});
   return record(

@@ -20,7 +20,7 @@ namespace trireme::tasks {
 struct LmModelOptions {
   double attention_dropout = -1;  // -1: as config.json says
   double hidden_dropout = -1;     // of embeddings and sub-layer outputs
-  std::string tokenizer;          // its folder; empty: the model's
+  std::string tokenizer = {};     // its folder; empty: the model's
 };
 
 class LmModel {

@@ -88,9 +88,12 @@ Json LmTask::identity() const {
                        {"content_xxh3", hash.hex()}});
   }
   Json shares = windows_ ? Json(windows_->shares()) : Json::array();
-  return {
-      {"data", {{"samples", train_size()}, {"corpora", std::move(corpora)}, {"shares", shares}}},
-      {"model", model_.config().to_json("GPT2LMHeadModel")}};
+  return {{"data",
+           {{"samples", train_size()},
+            {"window_tokens", options_.window_tokens},
+            {"corpora", std::move(corpora)},
+            {"shares", shares}}},
+          {"model", model_.config().to_json("GPT2LMHeadModel")}};
 }
 
 data::PackedBatch LmTask::make_batch(std::span<const SampleRef> samples, StepKey key) const {

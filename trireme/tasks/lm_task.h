@@ -18,8 +18,8 @@
 namespace trireme::tasks {
 
 struct LmTaskOptions {
-  std::string train;                  // as data/blend.h reads it
-  std::string dev;                    // likewise, without weights; empty: the split, or nothing
+  std::string train = {};             // as data/blend.h reads it
+  std::string dev = {};               // likewise, without weights; empty: the split, or nothing
   double dev_share = 0;               // of the documents of `train`, held out
   bool evaluation_only = false;       // of `train` only the held-out documents are opened
   int64_t window_tokens = 0;          // 0: the model's positions
