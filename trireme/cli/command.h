@@ -22,6 +22,7 @@ void add_demo_command(CLI::App& app, Run& run);
 void add_doctor_command(CLI::App& app, Run& run);
 void add_eval_command(CLI::App& app, Run& run);
 void add_export_command(CLI::App& app, Run& run);
+void add_generate_command(CLI::App& app, Run& run);
 void add_import_command(CLI::App& app, Run& run);
 void add_launch_command(CLI::App& app, Run& run);
 void add_predict_command(CLI::App& app, Run& run);

@@ -18,18 +18,35 @@ struct ConvertArguments {
   double shard_gb = 5;
 };
 
+// What converting needs of a model; `keeps` owns the rest.
+struct Model {
+  std::shared_ptr<void> keeps;
+  const io::HfFolder* folder;
+  Json config;
+  std::vector<nn::UnitParams> units;
+};
+
+// A folder's model, by the model_type of its config.json: GPT-2 as a language model, BERT for QA.
+Model open_model(const std::string& path) {
+  if (optional_string(io::HfFolder(path).config(), "model_type", path, "") == "gpt2") {
+    const auto lm = std::make_shared<tasks::LmModel>(path, tasks::LmModelOptions{});
+    return {lm, &lm->folder(), lm->config().to_json("GPT2LMHeadModel"), lm->units()};
+  }
+  const auto qa = std::make_shared<tasks::QaModel>(path, tasks::QaModelOptions{});
+  return {qa, &qa->folder(), qa->config().to_json("BertForQuestionAnswering"), qa->units()};
+}
+
 // The model's fp32 values as a whole folder: config.json, tokenizer files, model.safetensors (or
 // shards). Ends the command, with its report.
-void write_folder(tasks::QaModel& model, const ConvertArguments& arguments, Report& report) {
+void write_folder(const Model& model, const ConvertArguments& arguments, Report& report) {
   const SteadyClock clock;
   const Stopwatch watch(clock);
   int64_t tensors = 0, bytes = 0;
   io::HfWriteOptions options;
   options.replace = arguments.replace;
   options.shards.max_shard_bytes = static_cast<uint64_t>(arguments.shard_gb * 1e9);
-  io::HfFolderWriter writer(arguments.to, model.config().to_json("BertForQuestionAnswering"),
-                            models::tensor_infos(model.units()), options);
-  for (const nn::Param* param : nn::params_once(model.units())) {
+  io::HfFolderWriter writer(arguments.to, model.config, models::tensor_infos(model.units), options);
+  for (const nn::Param* param : nn::params_once(model.units)) {
     for (const nn::PartView& part : nn::part_views(*param, param->value)) {
       const at::Tensor dense = part.view.contiguous();
       writer.write(part.part->name,
@@ -38,7 +55,7 @@ void write_folder(tasks::QaModel& model, const ConvertArguments& arguments, Repo
       bytes += static_cast<int64_t>(dense.nbytes());
     }
   }
-  writer.copy_tokenizer(model.folder().path());
+  writer.copy_tokenizer(model.folder->path());
   writer.commit();
   std::cerr << "wrote " << arguments.to << std::endl;
   report.config = {{"from", arguments.from}, {"to", arguments.to}};
@@ -49,18 +66,19 @@ void write_folder(tasks::QaModel& model, const ConvertArguments& arguments, Repo
 }
 
 int export_folder(const ConvertArguments& arguments) {
-  tasks::QaModel model(resolve_model_folder(arguments.from), {});
-  model.load_for_inference(at::kFloat);
+  const Model model = open_model(resolve_model_folder(arguments.from));
+  nn::allocate_values(model.units, at::kFloat);
+  models::load_complete(*model.folder->open_tensors(), model.units);
   Report report("export");
   write_folder(model, arguments, report);
   return 0;
 }
 
 int import_folder(const ConvertArguments& arguments) {
-  tasks::QaModel model(arguments.from, {});
-  nn::allocate_values(model.units(), at::kFloat);
+  const Model model = open_model(arguments.from);
+  nn::allocate_values(model.units, at::kFloat);
   const models::LoadResult result = models::load_pretrained(
-      *model.folder().open_tensors(), model.units(), static_cast<uint64_t>(arguments.seed));
+      *model.folder->open_tensors(), model.units, static_cast<uint64_t>(arguments.seed));
   log_loaded(result);
   Report report("import");
   report.metrics = {{"drawn", result.missing}, {"left_out", result.unexpected}};
@@ -95,8 +113,8 @@ void add_export_command(CLI::App& app, Run& run) {
 void add_import_command(CLI::App& app, Run& run) {
   auto arguments = std::make_shared<ConvertArguments>();
   CLI::App* command = add_command(app, "import",
-                                  "Check a Hugging Face BERT folder and write it as a QA "
-                                  "model in fp32 (a missing head is drawn).");
+                                  "Check a Hugging Face folder and write it in fp32: BERT as a QA "
+                                  "model (a missing head is drawn), GPT-2 as a language model.");
   command->add_option("from", arguments->from, "A Hugging Face folder.")
       ->type_name("FOLDER")
       ->required();

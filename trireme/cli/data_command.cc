@@ -1,13 +1,15 @@
-// trireme data synth | inspect | tokenize.
+// trireme data synth | inspect | tokenize; prepare has a file of its own.
 #include <fstream>
 #include <iostream>
+#include <optional>
 
 #include "trireme/base/clock.h"
 #include "trireme/base/error.h"
 #include "trireme/base/files.h"
-#include "trireme/cli/command.h"
+#include "trireme/cli/data_commands.h"
 #include "trireme/cli/session.h"
 #include "trireme/data/inspect.h"
+#include "trireme/data/inspect_tokens.h"
 #include "trireme/data/qa_tokenizer.h"
 #include "trireme/data/synth.h"
 #include "trireme/text/tokenize_lines.h"
@@ -56,19 +58,40 @@ void add_synth(CLI::App& data, Run& run) {
   });
 }
 
+struct InspectArguments {
+  std::string file, tokenizer, report;
+  data::WindowOptions windows;
+};
+
+// Prints and returns what is in the file, or in the token shard of that prefix.
+Json inspect(const InspectArguments& arguments) {
+  std::optional<text::Tokenizer> tokenizer;
+  if (!arguments.tokenizer.empty()) tokenizer = text::Tokenizer::load(arguments.tokenizer);
+  if (file_exists(arguments.file + ".idx")) {
+    const data::TokenStatistics statistics =
+        data::inspect_tokens(arguments.file, tokenizer ? &*tokenizer : nullptr);
+    std::cout << data::to_table(statistics);
+    return data::to_json(statistics);
+  }
+  std::optional<data::WindowTokenizer> windows;
+  if (tokenizer) windows = data::window_tokenizer(*tokenizer);
+  const data::SquadStatistics statistics =
+      data::inspect_squad(arguments.file, windows ? &*windows : nullptr, arguments.windows);
+  std::cout << data::to_table(statistics);
+  return data::to_json(statistics);
+}
+
 void add_inspect(CLI::App& data, Run& run) {
-  struct Arguments {
-    std::string file, tokenizer, report;
-    data::WindowOptions windows;
-  };
-  auto arguments = std::make_shared<Arguments>();
-  CLI::App* command = add_command(data, "inspect", "Say what is in a SQuAD file.");
-  command->add_option("file", arguments->file, "Questions in SQuAD format.")
-      ->type_name("FILE")
+  auto arguments = std::make_shared<InspectArguments>();
+  CLI::App* command =
+      add_command(data, "inspect", "Say what is in a SQuAD file, or in PREFIX.bin and PREFIX.idx.");
+  command->add_option("file", arguments->file, "Questions in SQuAD format, or a PREFIX.")
+      ->type_name("FILE|PREFIX")
       ->required();
   command
       ->add_option("--tokenizer", arguments->tokenizer,
-                   "A model folder: count its tokens and windows too.")
+                   "A model folder: count a SQuAD file's tokens and windows too; show a shard's "
+                   "beginning as text.")
       ->type_name("FOLDER");
   command->add_option("--max-length", arguments->windows.max_length, "Longest window in tokens.")
       ->check(CLI::Range(4, 1 << 20))
@@ -81,16 +104,10 @@ void add_inspect(CLI::App& data, Run& run) {
   add_report_option(*command, &arguments->report);
   command->callback([arguments, &run] {
     run = [arguments] {
-      std::optional<data::WindowTokenizer> tokenizer;
-      if (!arguments->tokenizer.empty()) {
-        tokenizer = data::window_tokenizer(text::Tokenizer::load(arguments->tokenizer));
-      }
-      const data::SquadStatistics statistics = data::inspect_squad(
-          arguments->file, tokenizer.has_value() ? &*tokenizer : nullptr, arguments->windows);
-      std::cout << data::to_table(statistics);
+      Json metrics = inspect(*arguments);
       Report report("data inspect");
       report.config = {{"file", arguments->file}};
-      report.metrics = data::to_json(statistics);
+      report.metrics = std::move(metrics);
       report.write(arguments->report);
       return 0;
     };
@@ -143,6 +160,7 @@ void add_tokenize(CLI::App& data, Run& run) {
 void add_data_command(CLI::App& app, Run& run) {
   CLI::App* data = add_command(app, "data", "Make, look into and tokenise data.");
   data->require_subcommand(1);
+  add_prepare_command(*data, run);
   add_synth(*data, run);
   add_inspect(*data, run);
   add_tokenize(*data, run);

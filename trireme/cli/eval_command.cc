@@ -1,4 +1,5 @@
-// trireme eval MODEL --data FILE, or eval CONFIG.toml: scores of a model on a SQuAD file.
+// trireme eval MODEL --data FILE, or eval CONFIG.toml: scores of a model on a SQuAD file, or a
+// language model's loss on a tokenised corpus.
 #include <iostream>
 
 #include "trireme/base/error.h"
@@ -49,6 +50,45 @@ std::vector<std::string> overrides(const CLI::App& command, std::vector<std::str
   return set;
 }
 
+// Whether it is a language model that is to be scored: by the run's task, or the model's
+// config.json.
+bool is_lm(const RunSetup* setup, const std::string& model_folder) {
+  if (setup != nullptr) return setup->is_lm();
+  return optional_string(io::HfFolder(model_folder).config(), "model_type", model_folder, "") ==
+         "gpt2";
+}
+
+int evaluate_lm(const EvalArguments& arguments, const RunSetup* setup,
+                const std::string& model_folder) {
+  const auto world = join_world(setup ? setup->world_options() : comm::WorldOptions{});
+  tasks::LmModel model =
+      setup ? setup->make_lm_model() : tasks::LmModel(model_folder, tasks::LmModelOptions{});
+  tasks::LmTaskOptions options;
+  if (setup) options = setup->lm_options(/*training=*/false);
+  options.evaluation_only = true;
+  if (!arguments.data.empty()) {
+    options.dev = arguments.data;
+    options.dev_share = 0;
+  } else if (options.dev.empty() && options.dev_share == 0) {
+    throw input_error(setup->schema.where("data.dev"), ": nothing to evaluate on");
+  }
+  if (setup == nullptr) options.micro_batch_tokens = arguments.micro_batch_tokens;
+  tasks::LmTask task(model, options);
+  model.load_for_inference(parse_precision(arguments.precision));
+  const Json scores = task.evaluate(*world);
+  if (world->rank() != 0) return 0;
+  std::printf("loss %.4f, perplexity %.2f over %lld tokens of %lld documents\n",
+              scores["loss"].get<double>(), scores["perplexity"].get<double>(),
+              scores["tokens"].get<long long>(), scores["documents"].get<long long>());
+  Report report("eval");
+  report.config =
+      setup ? setup->schema.to_json() : Json{{"model", arguments.model}, {"data", arguments.data}};
+  report.world = describe(*world);
+  report.metrics["eval"] = scores;
+  report.write(arguments.report);
+  return 0;
+}
+
 int evaluate(const CLI::App& command, const EvalArguments& arguments) {
   std::unique_ptr<RunSetup> setup;
   if (arguments.model.ends_with(".toml")) {
@@ -62,10 +102,11 @@ int evaluate(const CLI::App& command, const EvalArguments& arguments) {
   }
   if (setup == nullptr && arguments.data.empty())
     throw input_error("--data is needed with a model folder");
+  const std::string folder = setup ? "" : resolve_model_folder(arguments.model);
+  if (is_lm(setup.get(), folder)) return evaluate_lm(arguments, setup.get(), folder);
   const auto world = join_world(setup ? setup->world_options() : comm::WorldOptions{});
   tasks::QaModel model =
-      setup ? setup->make_qa_model()
-            : tasks::QaModel(resolve_model_folder(arguments.model), tasks::QaModelOptions{});
+      setup ? setup->make_qa_model() : tasks::QaModel(folder, tasks::QaModelOptions{});
   tasks::QaTaskOptions options;
   if (setup) {
     options = setup->qa_options(/*training=*/false);
@@ -99,13 +140,18 @@ int evaluate(const CLI::App& command, const EvalArguments& arguments) {
 
 void add_eval_command(CLI::App& app, Run& run) {
   auto arguments = std::make_shared<EvalArguments>();
-  CLI::App* command = add_command(app, "eval", "Score a model on a SQuAD file (EM, F1).");
+  CLI::App* command = add_command(app, "eval",
+                                  "Score a model: EM and F1 on a SQuAD file, or a language model's "
+                                  "loss and perplexity on a tokenised corpus.");
   command
       ->add_option("model", arguments->model,
                    "A model folder, a checkpoint, or the run's CONFIG.toml.")
       ->type_name("MODEL|CONFIG.toml")
       ->required();
-  command->add_option("--data", arguments->data, "Questions in SQuAD format.")->type_name("FILE");
+  command
+      ->add_option("--data", arguments->data,
+                   "Questions in SQuAD format; a language model: a PREFIX of `data prepare`.")
+      ->type_name("FILE|PREFIX");
   command->add_option("--set", arguments->set, "Override a key of CONFIG.toml.")
       ->type_name("KEY=VALUE");
   command->add_flag("--answerable-only", arguments->answerable_only,

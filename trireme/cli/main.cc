@@ -48,6 +48,7 @@ int parse_and_run(int argc, char** argv) {
   add_train_command(app, run);
   add_eval_command(app, run);
   add_predict_command(app, run);
+  add_generate_command(app, run);
   add_serve_command(app, run);
   add_import_command(app, run);
   add_export_command(app, run);
@@ -76,9 +77,9 @@ CLI::App* add_command(CLI::App& parent, const std::string& name, const std::stri
 }
 
 const std::vector<std::string>& command_names() {
-  static const std::vector<std::string> names = {"bench",  "demo",   "doctor", "data",
-                                                 "launch", "train",  "eval",   "predict",
-                                                 "serve",  "import", "export"};
+  static const std::vector<std::string> names = {"bench",    "demo",  "doctor", "data",
+                                                 "launch",   "train", "eval",   "predict",
+                                                 "generate", "serve", "import", "export"};
   return names;
 }
 
