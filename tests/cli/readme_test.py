@@ -61,7 +61,13 @@ class Readme(unittest.TestCase):
         self.addCleanup(shutil.rmtree, folder, True)
         # What a reader has: a clone, data, texts.
         (folder / "configs").mkdir()
-        shutil.copy(SOURCE / "configs/qa-minilm.toml", folder / "configs")
+        for name in ("qa-minilm.toml", "gpt2-tiny.toml"):
+            shutil.copy(SOURCE / "configs" / name, folder / "configs")
+        shutil.copytree(SOURCE / "configs/gpt2-tiny", folder / "configs/gpt2-tiny")
+        (folder / "data/gpt2-bpe").mkdir(parents=True)
+        for name in ("vocab.json", "merges.txt"):
+            shutil.copy(SOURCE / "tests/golden/tokenizers/gpt2_merges" / name, folder / "data/gpt2-bpe")
+        (folder / "corpus.jsonl").write_text("".join(f'{{"text": "The old bridge, number {i}."}}\n' for i in range(200)))
         (folder / ".deps/models").mkdir(parents=True)
         (folder / ".deps/models/minilm-l6").symlink_to(PRETRAINED.resolve())
         (folder / "texts.txt").write_text("Who built it?\nAnn Fuller, in 1871.\n")
@@ -74,6 +80,7 @@ class Readme(unittest.TestCase):
             "trireme import FOLDER OUT": {"FOLDER": ".deps/models/minilm-l6", "OUT": "imported"},
             "trireme data tokenize --tokenizer FOLDER texts.txt": {"FOLDER": ".deps/models/minilm-l6"},
             "trireme COMMAND --help": {"COMMAND": "train"},
+            "trireme data inspect PREFIX": {"PREFIX": "data/corpus"},
         }
         commands = [code for code in SHOWN + INLINE
                     if re.match(r"(build/release/)?trireme ", code) and code != "trireme launch -n N"]
@@ -86,11 +93,14 @@ class Readme(unittest.TestCase):
             written = command
             for name, value in {"CHECKPOINT": "runs/qa-minilm", **names.get(command, {})}.items():
                 written = re.sub(rf"\b{name}\b", value, written)
+            if "configs/gpt2-tiny.toml" in written:
+                written += " --set train.steps=2 --set data.global_batch_samples=2"
             if "questions.json" in written:
                 shutil.copy(folder / "dev.json", folder / "questions.json")
             ran.append((command, self.in_folder(folder, written)))
         outputs = {command: done.stdout for command, done in ran}
         self.assertEqual(len(json.loads((folder / "predictions.json").read_text())), 10)
+        self.assertIn("perplexity", outputs["trireme eval runs/gpt2-tiny --data data/corpus"])
         self.assertIn("F1", outputs["trireme eval CHECKPOINT --data dev.json"])
         self.assertEqual(len(outputs["trireme data tokenize --tokenizer FOLDER texts.txt"].splitlines()), 2)
         for made in ("exported", "imported"):
