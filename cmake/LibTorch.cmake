@@ -1,13 +1,14 @@
 # LibTorch without its own CMake files (those of the wheel pull in CUDA and protobuf targets): headers,
-# libtorch_cpu and libc10, and nothing else. TRIREME_LIBTORCH points at another LibTorch.
+# libtorch_cpu and libc10, and nothing else. TRIREME_LIBTORCH points at another LibTorch than TRIREME_LIBTORCH_DEFAULT.
+# Used by the build and by the installed package.
 set(_root ${TRIREME_LIBTORCH})
 if(NOT _root)
-  set(_root ${CMAKE_SOURCE_DIR}/.deps/libtorch/torch)
+  set(_root ${TRIREME_LIBTORCH_DEFAULT})
 endif()
 get_filename_component(_root ${_root} ABSOLUTE)
 foreach(_file include/torch/csrc/api/include/torch/torch.h lib/libtorch_cpu.so lib/libc10.so)
   if(NOT EXISTS ${_root}/${_file})
-    message(FATAL_ERROR "No LibTorch in ${_root} (${_file} is missing). Run tools/setup.sh, or give -DTRIREME_LIBTORCH=DIR.")
+    message(FATAL_ERROR "No LibTorch in ${_root} (${_file} is missing). Give -DTRIREME_LIBTORCH=DIR${TRIREME_LIBTORCH_HINT}.")
   endif()
 endforeach()
 set(TRIREME_LIBTORCH_ROOT ${_root})
@@ -31,12 +32,3 @@ target_link_libraries(trireme_libtorch INTERFACE
   -Wl,--no-as-needed ${_root}/lib/libtorch_cpu.so ${_root}/lib/libc10.so ${_gomp} -Wl,--as-needed)
 target_link_options(trireme_libtorch INTERFACE
   -Wl,--disable-new-dtags -Wl,--allow-shlib-undefined -Wl,-rpath,${_root}/lib)
-
-# The precompiled header: one for all targets that use LibTorch. ATen alone: <torch/torch.h> (modules, optimisers,
-# data loaders) leaves templates that every file that reads the header then instantiates, 4 s each.
-file(WRITE ${CMAKE_BINARY_DIR}/pch.cc.in "// carries the precompiled header\n")
-configure_file(${CMAKE_BINARY_DIR}/pch.cc.in ${CMAKE_BINARY_DIR}/pch.cc COPYONLY)
-add_library(trireme_pch OBJECT ${CMAKE_BINARY_DIR}/pch.cc)
-target_link_libraries(trireme_pch PUBLIC trireme_libtorch nlohmann_json::nlohmann_json Threads::Threads)
-target_precompile_headers(trireme_pch PRIVATE <ATen/ATen.h> <nlohmann/json.hpp> <string> <vector> <memory>
-  <map> <unordered_map> <functional> <optional> <span> <algorithm> <filesystem>)
