@@ -13,7 +13,7 @@ CONFIGURE = cmake --preset $(1) $(if $(LIBTORCH),-DTRIREME_LIBTORCH="$(abspath $
 # $(call COMPILE,PRESET[,TARGET]): all of a preset, or one target of it.
 COMPILE = mkdir -p build && $(call CONFIGURE,$(1)) && cmake --build --preset $(1) -j $(JOBS) $(if $(2),--target $(2))
 
-.PHONY: help setup build program test test-interop lint demo bench fuzz asan tsan dist clean
+.PHONY: help setup build program test test-interop lint demo bench fuzz asan tsan install dist clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,10 @@ asan: setup ## the tests without LibTorch under the address and undefined-behavi
 tsan: setup ## all tests under the thread sanitizer
 	@$(call COMPILE,tsan)
 	@TSAN_OPTIONS="suppressions=$(CURDIR)/tools/tsan.supp allocator_may_return_null=1 $${TSAN_OPTIONS:-}" tools/run_tests.py ctest build/tsan
+
+PREFIX ?= /usr/local
+install: program ## the program, and the library for find_package(trireme), under PREFIX (default /usr/local)
+	@cmake --install $(BUILD) --prefix "$(PREFIX)"
 
 dist: program ## build/dist: a tar that runs on any x86-64 Linux with glibc 2.36 or newer
 	@tools/dist.sh $(BUILD) build/dist

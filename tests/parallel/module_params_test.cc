@@ -5,8 +5,8 @@
 #include <torch/csrc/autograd/function_hook.h>
 #include <torch/csrc/autograd/variable.h>
 
+#include "tests/base/test_util.h"
 #include "tests/parallel/torch_models.h"
-#include "trireme/base/error.h"
 #include "trireme/comm/testing.h"
 
 namespace trireme::parallel {
@@ -24,17 +24,6 @@ std::vector<std::string> names_of(const nn::UnitParams& unit) {
   std::vector<std::string> names;
   for (const nn::Param* param : unit.params) names.push_back(param->spec.name);
   return names;
-}
-
-template <class F>
-std::string message_of(const F& f) {
-  try {
-    f();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.kind(), ErrorKind::kInput);
-    return error.what();
-  }
-  return "no error";
 }
 
 TEST(ModuleParams, BucketsKeepTheParametersOfAModuleTogether) {
@@ -170,19 +159,20 @@ TEST(ModuleParams, WhatCannotBeHeldIsSaid) {
   const auto model = make_model<ConvNet>();
   {
     const ModuleParams params(*model, {});
-    EXPECT_THAT(message_of([&] { ModuleParams again(*model, {}); }),
+    EXPECT_THAT(test::input_error_of([&] { ModuleParams again(*model, {}); }),
                 HasSubstr("conv1.weight is held by another engine already"));
   }
   model->conv1->weight.set_data(model->conv1->weight.to(at::kDouble));
-  EXPECT_THAT(message_of([&] { ModuleParams params(*model, {}); }),
+  EXPECT_THAT(test::input_error_of([&] { ModuleParams params(*model, {}); }),
               HasSubstr("conv1.weight is Double"));
   const auto shares = make_model<ConvNet>();
   shares->conv2->bias.set_data(shares->norm->weight.data());
-  EXPECT_THAT(message_of([&] { ModuleParams params(*shares, {}); }),
+  EXPECT_THAT(test::input_error_of([&] { ModuleParams params(*shares, {}); }),
               HasSubstr("norm.weight and conv2.bias share memory"));
   const auto frozen = make_model<ConvNet>();
   for (const at::Tensor& p : frozen->parameters()) p.set_requires_grad(false);
-  EXPECT_THAT(message_of([&] { ModuleParams params(*frozen, {}); }), HasSubstr("no parameter"));
+  EXPECT_THAT(test::input_error_of([&] { ModuleParams params(*frozen, {}); }),
+              HasSubstr("no parameter"));
 }
 
 }  // namespace
