@@ -156,17 +156,30 @@ void ModuleParams::cut_into_units(int64_t bucket_bytes) {
 }
 
 void ModuleParams::bind(Engine& engine, comm::Group& group, at::ScalarType compute_dtype) {
+  copy_to(engine);
+  engine.broadcast_masters(0);
+  attach(compute_dtype);
+  if (group.size() == 1) return;
+  at::NoGradGuard no_grad;
+  for (const Named& frozen : frozen_) {
+    group.broadcast(frozen.tensor.data(), 0, "frozen " + frozen.name)->wait();
+  }
+  broadcast_buffers(group, 0);
+}
+
+void ModuleParams::copy_to(Engine& engine) const {
   at::NoGradGuard no_grad;
   for (const Leaf& leaf : leaves_) {
     const at::Tensor master = engine.master(*leaf.param);
     master.copy_(leaf.tensor.detach().view_as(master));
   }
-  engine.broadcast_masters(0);
-  for (const Leaf& leaf : leaves_) {
+}
+
+void ModuleParams::attach(at::ScalarType compute_dtype) {
+  at::NoGradGuard no_grad;
+  for (Leaf& leaf : leaves_) {
     leaf.tensor.mutable_grad().reset();
-    // set_data is a non-const member of a handle.
-    at::Tensor handle = leaf.tensor;
-    handle.set_data(leaf.param->value.view(handle.sizes()));
+    leaf.tensor.set_data(leaf.param->value.view(leaf.tensor.sizes()));
   }
   for (std::vector<Named>* others : {&frozen_, &buffers_}) {
     for (Named& other : *others) {
@@ -175,11 +188,6 @@ void ModuleParams::bind(Engine& engine, comm::Group& group, at::ScalarType compu
       other.tensor.set_data(other.tensor.to(compute_dtype));
     }
   }
-  if (group.size() == 1) return;
-  for (const Named& frozen : frozen_) {
-    group.broadcast(frozen.tensor.data(), 0, "frozen " + frozen.name)->wait();
-  }
-  broadcast_buffers(group, 0);
 }
 
 void ModuleParams::broadcast_buffers(comm::Group& group, int root) {

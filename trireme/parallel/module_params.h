@@ -57,9 +57,15 @@ class ModuleParams {
   const std::vector<nn::UnitParams>& units() const { return units_; }
 
   // Rank 0's parameters (frozen ones too) and buffers become everyone's: the masters of `engine`,
-  // which was made of units(), and through them the module's tensors. Frozen parameters and
-  // floating-point buffers take the compute dtype, as by Module::to. Every rank calls it.
+  // which was made of units(), and through them the module's tensors. Every rank calls it.
   void bind(Engine& engine, comm::Group& group, at::ScalarType compute_dtype);
+  // Its steps, for who makes the engine elsewhere (a Task of the trainer). The masters take this
+  // rank's values:
+  void copy_to(Engine& engine) const;
+  // The module's tensors become the Params' values; frozen parameters and floating-point buffers
+  // take the compute dtype, as by Module::to.
+  void attach(at::ScalarType compute_dtype);
+
   // Rank `root`'s buffers to everyone: where evaluation or a saved file is to have one set of them.
   void broadcast_buffers(comm::Group& group, int root);
 
