@@ -36,6 +36,21 @@ class Readme(unittest.TestCase):
         self.assertEqual(done.returncode, 0, f"{command}\n{done.stderr}")
         return done
 
+    def code_is_of(self, page, *sources):
+        """Every C++ block of the page stands, up to blanks, in one of the sources."""
+        texts = [" ".join((SOURCE / source).read_text().split()) for source in sources]
+        blocks = re.findall(r"```cpp\n(.*?)```", (SOURCE / page).read_text(), re.DOTALL)
+        self.assertTrue(blocks)
+        for block in blocks:
+            code = " ".join(block.split())
+            self.assertTrue(any(code in text for text in texts), f"{page}: not in {sources}:\n{block}")
+
+    def test_code_is_compiled_code(self):
+        example = " ".join((SOURCE / "examples/ddp_custom_module.cc").read_text().split())
+        for line in re.search(r"```cpp\n(.*?)```", README, re.DOTALL)[1].splitlines():
+            self.assertIn(" ".join(line.split()), example)
+        self.code_is_of("docs/distribute-your-own-module.md", "tests/parallel/guide_test.cc")
+
     def test_make_targets_exist(self):
         targets = {code.split()[1] for code in INLINE + SHOWN if re.fullmatch(r"make [a-z-]+", code)}
         self.assertIn("demo", targets)
@@ -70,6 +85,8 @@ class Readme(unittest.TestCase):
         (folder / "corpus.jsonl").write_text("".join(f'{{"text": "The old bridge, number {i}."}}\n' for i in range(200)))
         (folder / ".deps/models").mkdir(parents=True)
         (folder / ".deps/models/minilm-l6").symlink_to(PRETRAINED.resolve())
+        (folder / "build").mkdir()
+        (folder / "build/release").symlink_to(pathlib.Path(PROGRAM).parent)
         (folder / "texts.txt").write_text("Who built it?\nAnn Fuller, in 1871.\n")
         # The names that README leaves to the reader, in the commands that have one.
         synth = "trireme data synth FOLDER"
