@@ -1,7 +1,7 @@
 // A transformer of your own, of packed layers in units: a decoder that learns to go on counting, by
 // a stride that it has to find out from the numbers before.
 //
-//   trireme launch -n 2 -- ./custom_transformer [--steps 150] [--batch 64]
+//   trireme launch -n 2 -- ./custom_transformer [--zero 0|1|2|3] [--steps 150] [--batch 64]
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
@@ -64,17 +64,16 @@ void run(const Arguments& arguments) {
   nn::Unit<Block> block0(1, "block.0", "block.0"), block1(2, "block.1", "block.1");
   nn::Unit<Head> head(3, "head");
   parallel::DataParallel dp({embed.params(), block0.params(), block1.params(), head.params()},
-                            /*seed=*/1, world->world_group(), {.clip_norm = 1.0});
-
+                            /*seed=*/1, world->world_group(),
+                            {.zero_stage = arguments.get("--zero", 0), .clip_norm = 1.0});
   const at::Tensor places = at::arange(kLength + 1, at::kLong);
   for (int64_t step = 0; step < steps; ++step) {
-    const at::Tensor mine = at::arange(world->rank(), batch, world->size(), at::kLong);
-    const at::Tensor n = (mine + step * batch).view({-1, 1});
+    const int64_t begin = step * batch, end = begin + batch;  // of all ranks' sequences
+    const at::Tensor n = at::arange(begin + world->rank(), end, world->size()).view({-1, 1});
     const at::Tensor numbers = (n * 11 + places * (1 + n * 5 % 7)) % kNumbers;
-    const at::Tensor labels = numbers.narrow(1, 1, kLength).contiguous();
-    labels.select(1, 0).fill_(-1);  // the second number cannot be known: it does not count
-    const std::vector<int32_t> lengths(static_cast<size_t>(n.numel()), kLength);
-    const auto seq = kernels::SeqInfo::self(lengths);
+    const at::Tensor labels = numbers.narrow(1, 1, kLength).flatten();
+    labels.view({-1, kLength}).select(1, 0).fill_(-1);  // nobody can know the second number
+    const auto seq = kernels::SeqInfo::self(std::vector<int32_t>(size_t(n.numel()), kLength));
     nn::Context context;
     context.tokens = numbers.narrow(1, 0, kLength).flatten();
     context.positions = places.narrow(0, 0, kLength).repeat({n.numel()});
@@ -82,9 +81,9 @@ void run(const Arguments& arguments) {
     context.hooks = &dp.engine();
     const at::Tensor x_th = block0(embed(nn::graph_root(), context), context);
     const at::Tensor logits_tv = head(block1(x_th, context), context);
-    const double right = logits_tv.argmax(1).eq(labels.flatten()).sum().item<double>();
+    const double right = logits_tv.argmax(1).eq(labels).sum().item<double>();
     const int64_t count = batch * (kLength - 1);  // of all ranks: losses are shares of the mean
-    const at::Tensor loss = nn::cross_entropy(logits_tv, labels.flatten(), count);
+    const at::Tensor loss = nn::cross_entropy(logits_tv, labels, count);
     dp.backward(loss);
     dp.step(/*lr=*/3e-3);
     if (step % 25 != 0 && step + 1 != steps) continue;

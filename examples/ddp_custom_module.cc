@@ -1,6 +1,6 @@
 // A torch::nn::Module of your own on several ranks: a convolutional classifier of striped images.
 //
-//   trireme launch -n 2 -- ./ddp_custom_module [--steps 150] [--batch 64]
+//   trireme launch -n 2 -- ./ddp_custom_module [--zero 0|1|2] [--steps 150] [--batch 64]
 #include <torch/nn/cloneable.h>
 #include <torch/nn/functional/loss.h>
 #include <torch/nn/modules/conv.h>
@@ -55,6 +55,7 @@ Images make_images(int64_t count, int64_t seed) {
 }
 
 void run(const Arguments& arguments) {
+  const int zero = arguments.get("--zero", 0);
   const int64_t steps = arguments.get("--steps", 150);
   const int64_t batch = arguments.get("--batch", 64);  // of all ranks together
   const auto world = trireme::comm::World::from_env();
@@ -62,7 +63,8 @@ void run(const Arguments& arguments) {
 
   const Images train = make_images(4096, 1), test = make_images(1024, 2);
   auto model = std::make_shared<Net>();
-  trireme::parallel::DataParallel dp(*model, world->world_group(), {.clip_norm = 1.0});
+  trireme::parallel::DataParallel dp(*model, world->world_group(),
+                                     {.zero_stage = zero, .clip_norm = 1.0});
 
   for (int64_t step = 0; step < steps; ++step) {
     // This rank's samples of the global batch; a rank may have more than another.

@@ -1,11 +1,13 @@
 #include "trireme/parallel/data_parallel.h"
 
+#include <ATen/autocast_mode.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <mutex>
 
+#include "tests/base/test_util.h"
 #include "tests/parallel/tiny_model.h"
 #include "tests/parallel/torch_models.h"
 #include "trireme/base/error.h"
@@ -20,10 +22,11 @@ using ::testing::HasSubstr;
 using testing::images;
 using testing::loss_sum;
 using testing::make_model;
+using testing::Stack;
 using testing::TinyTransformer;
 
 constexpr int64_t kSamples = 13;  // not divisible by any number of ranks
-constexpr int64_t kSteps = 12;
+constexpr int64_t kSteps = 8;
 constexpr double kRate = 5e-3, kClip = 0.3;
 
 // Every rank makes its model from torch's one generator: one at a time, and each from the same
@@ -34,6 +37,8 @@ struct Setting {
   int ranks = 1;
   int micro_batches = 1;
   at::ScalarType dtype = at::kFloat;
+  int zero_stage = 0;
+  bool recompute = false;
 };
 
 // The same run through DataParallel, each rank with a share of its own size; rank 0's curve.
@@ -47,8 +52,17 @@ Curve distributed_loop(const Setting& setting) {
       // Rank 0's weights count: the others start from other ones.
       model = make_model<Model>(3 + static_cast<uint64_t>(world.rank()));
     }
-    DataParallel dp(*model, world.world_group(),
-                    {.dtype = setting.dtype, .clip_norm = kClip, .module = {.bucket_bytes = 600}});
+    DataParallelOptions options{.zero_stage = setting.zero_stage,
+                                .recompute = setting.recompute,
+                                .dtype = setting.dtype,
+                                .clip_norm = kClip,
+                                .module = {.bucket_bytes = 600}};
+    if constexpr (requires { Model::units(); }) options.module.units = Model::units();
+    DataParallel dp(*model, world.world_group(), options);
+    if constexpr (requires { model->run_unit; }) {
+      model->run_unit = [&dp](const std::string& name, const at::Tensor& x,
+                              const Stack::Forward& f) { return dp.run_unit(name, x, f); };
+    }
     const int64_t begin = kSamples * world.rank() / setting.ranks;
     const int64_t end = kSamples * (world.rank() + 1) / setting.ranks;
     for (int64_t step = 0; step < kSteps; ++step) {
@@ -69,6 +83,7 @@ Curve distributed_loop(const Setting& setting) {
       curve.losses.push_back(total);
       curve.grad_norms.push_back(norm);
     }
+    const WholeValues whole = dp.whole_values();
     if (world.rank() != 0) return;
     for (const at::Tensor& p : testing::trained_parameters(*model)) {
       curve.weights.push_back(p.detach().to(at::kFloat).clone());
@@ -93,40 +108,147 @@ void expect_near(const Curve& got, const Curve& want, double tolerance) {
   }
 }
 
-class ModuleParity : public ::testing::TestWithParam<std::tuple<int, int>> {};
+// Ranks, micro-batches, ZeRO stage.
+class ModuleParity : public ::testing::TestWithParam<std::tuple<int, int, int>> {
+ protected:
+  static Setting setting() {
+    const auto [ranks, micro_batches, stage] = GetParam();
+    return {.ranks = ranks, .micro_batches = micro_batches, .zero_stage = stage};
+  }
+};
 
 template <class Model>
-void expect_parity_with_torch(int ranks, int micro_batches) {
+void expect_parity_with_torch(const Setting& setting) {
   const Curve torch = testing::torch_loop<Model>(kSamples, kSteps, kRate, kClip);
   EXPECT_LT(torch.losses.back(), torch.losses.front());
   EXPECT_GT(torch.grad_norms.front(), kClip);  // clipping does something
-  expect_near(distributed_loop<Model>({.ranks = ranks, .micro_batches = micro_batches}), torch,
-              1e-4);
+  expect_near(distributed_loop<Model>(setting), torch, 1e-4);
 }
 
 TEST_P(ModuleParity, ConvNetEqualsTorchsLoop) {
-  expect_parity_with_torch<ConvNet>(std::get<0>(GetParam()), std::get<1>(GetParam()));
+  expect_parity_with_torch<ConvNet>(setting());
 }
 
 TEST_P(ModuleParity, TransformerWithTiedAndFrozenEqualsTorchsLoop) {
-  expect_parity_with_torch<TinyTransformer>(std::get<0>(GetParam()), std::get<1>(GetParam()));
+  expect_parity_with_torch<TinyTransformer>(setting());
 }
 
 // bf16 against the single bf16 process.
 TEST_P(ModuleParity, Bf16EqualsOneProcess) {
-  const auto [ranks, micro_batches] = GetParam();
   const Curve one = distributed_loop<TinyTransformer>({.dtype = at::kBFloat16});
   const Curve torch = testing::torch_loop<TinyTransformer>(kSamples, kSteps, kRate, kClip);
   EXPECT_NEAR(one.losses.front(), torch.losses.front(), 2e-2);
   EXPECT_NEAR(one.losses.back(), torch.losses.back(), 5e-2);
-  expect_near(distributed_loop<TinyTransformer>(
-                  {.ranks = ranks, .micro_batches = micro_batches, .dtype = at::kBFloat16}),
-              one, 5e-3);
+  Setting bf16 = setting();
+  bf16.dtype = at::kBFloat16;
+  expect_near(distributed_loop<TinyTransformer>(bf16), one, 5e-3);
 }
 
 INSTANTIATE_TEST_SUITE_P(Worlds, ModuleParity,
-                         ::testing::Combine(::testing::Values(1, 2, 3, 4),
-                                            ::testing::Values(1, 3)));
+                         ::testing::Combine(::testing::Values(1, 2, 3, 4), ::testing::Values(1, 3),
+                                            ::testing::Values(0, 1, 2)));
+
+// Ranks, ZeRO stage, recompute: of a module whose parts are called through run_unit.
+class UnitParity : public ::testing::TestWithParam<std::tuple<int, int, bool>> {};
+
+TEST_P(UnitParity, EqualsTorchsLoop) {
+  const auto [ranks, stage, recompute] = GetParam();
+  for (const int micro_batches : {1, 2}) {
+    expect_parity_with_torch<Stack>({.ranks = ranks,
+                                     .micro_batches = micro_batches,
+                                     .zero_stage = stage,
+                                     .recompute = recompute});
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Worlds, UnitParity,
+                         ::testing::Combine(::testing::Values(1, 2, 3), ::testing::Values(0, 2, 3),
+                                            ::testing::Bool()));
+
+// torch's autocast: parameters and gradients stay fp32, products run in bf16.
+class Autocast {
+ public:
+  Autocast() {
+    at::autocast::set_autocast_enabled(at::kCPU, true);
+    at::autocast::set_autocast_dtype(at::kCPU, at::kBFloat16);
+  }
+  ~Autocast() {
+    at::autocast::clear_cache();
+    at::autocast::set_autocast_enabled(at::kCPU, false);
+  }
+};
+
+TEST(DataParallel, TorchsAutocastWorks) {
+  const auto losses = [](const auto& backward_and_step) {
+    std::vector<double> values;
+    for (int64_t step = 0; step < 4; ++step) values.push_back(backward_and_step(step));
+    return values;
+  };
+  const auto loss_of = [](TinyTransformer& model, int64_t step) {
+    const Autocast autocast;
+    EXPECT_EQ(model.up(at::ones({1, 8})).scalar_type(), at::kBFloat16);
+    return loss_sum(model, images(kSamples, step), 0, kSamples) / static_cast<double>(kSamples);
+  };
+  const auto plain = make_model<TinyTransformer>();
+  torch::optim::AdamW optimizer(testing::trained_parameters(*plain),
+                                torch::optim::AdamWOptions(kRate));
+  const std::vector<double> want = losses([&](int64_t step) {
+    optimizer.zero_grad();
+    const at::Tensor loss = loss_of(*plain, step);
+    loss.backward();
+    optimizer.step();
+    return loss.item<double>();
+  });
+  comm::run_ranks(1, [&](comm::World& world) {
+    const auto model = make_model<TinyTransformer>();
+    DataParallel dp(*model, world.world_group());
+    const std::vector<double> got = losses([&](int64_t step) {
+      const at::Tensor loss = loss_of(*model, step);
+      dp.backward(loss);
+      dp.step(kRate);
+      return loss.item<double>();
+    });
+    for (size_t i = 0; i < want.size(); ++i) EXPECT_NEAR(got[i], want[i], 1e-5) << i;
+  });
+}
+
+TEST(DataParallel, Stage3WithoutUnitsShowsTheLineToChange) {
+  comm::run_ranks(1, [](comm::World& world) {
+    const auto model = make_model<ConvNet>();
+    const std::string message = test::input_error_of(
+        [&] { DataParallel dp(*model, world.world_group(), {.zero_stage = 3}); });
+    EXPECT_THAT(message, HasSubstr("conv1.weight"));
+    EXPECT_THAT(message, HasSubstr("x = dp.run_unit(\"conv1\", x, "));
+  });
+}
+
+TEST(DataParallel, UnitsThatAreNotThereAreNamed) {
+  comm::run_ranks(1, [](comm::World& world) {
+    const auto model = make_model<ConvNet>();
+    EXPECT_THAT(test::input_error_of([&] {
+                  DataParallel dp(*model, world.world_group(), {.module = {.units = {"conv7"}}});
+                }),
+                HasSubstr("in unit conv7"));
+    DataParallel dp(*model, world.world_group(), {.module = {.units = {"conv1"}}});
+    EXPECT_THAT(test::input_error_of([&] {
+                  dp.run_unit("conv2", at::ones({1}), [](const at::Tensor& x) { return x; });
+                }),
+                HasSubstr("'conv2' is not among"));
+  });
+}
+
+TEST(DataParallel, AfterStage3AModuleHasNoValues) {
+  comm::run_ranks(1, [](comm::World& world) {
+    const auto model = make_model<Stack>();
+    {
+      DataParallel dp(*model, world.world_group(),
+                      {.zero_stage = 3, .module = {.units = Stack::units()}});
+      const WholeValues whole = dp.whole_values();
+      EXPECT_EQ(model->head->weight.numel(), 4 * Stack::kWidth);
+    }
+    EXPECT_EQ(model->head->weight.numel(), 0);
+  });
+}
 
 TEST(DataParallel, ParamsInUnitsTrainTheSameWay) {
   const auto run = [](int ranks) {

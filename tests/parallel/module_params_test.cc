@@ -139,6 +139,19 @@ TEST(ModuleParams, BuffersAreTheRanksOwnUntilTheyAreBroadcast) {
   EXPECT_EQ(shared[1], own[1]);
 }
 
+TEST(ModuleParams, InBf16BuffersAreToo) {
+  comm::run_ranks(1, [](comm::World& world) {
+    WithNorm model;
+    ModuleParams params(model, {});
+    Engine engine(params.units(), world.world_group(), {.compute_dtype = at::kBFloat16});
+    params.bind(engine, world.world_group(), at::kBFloat16);
+    EXPECT_EQ(model.norm->running_mean.scalar_type(), at::kBFloat16);
+    EXPECT_EQ(model.norm->num_batches_tracked.scalar_type(), at::kLong);
+    const at::Tensor y = model.fc(model.norm(at::randn({4, 3}).to(at::kBFloat16)));
+    EXPECT_EQ(y.scalar_type(), at::kBFloat16);
+  });
+}
+
 // Of an embedding table whose gradients are sparse tensors.
 TEST(ModuleParams, SparseGradientsCount) {
   comm::run_ranks(1, [](comm::World& world) {

@@ -12,6 +12,8 @@
 #include <torch/nn/utils/clip_grad.h>
 #include <torch/optim/adamw.h>
 
+#include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -71,6 +73,53 @@ struct TinyTransformer : torch::nn::Module {
   torch::nn::LayerNorm norm2;
   torch::nn::Linear up, down, head;
   at::Tensor positions, mix, scale, frozen;
+};
+
+// A residual block, and a stack of them whose parts are called through run_unit: a plain call by
+// itself, DataParallel's where it distributes. The head's weight is the table of biases too (tied).
+struct ResidualBlock : torch::nn::Module {
+  explicit ResidualBlock(int64_t width)
+      : norm(register_module("norm", torch::nn::LayerNorm(torch::nn::LayerNormOptions({width})))),
+        up(register_module("up", torch::nn::Linear(width, 2 * width))),
+        down(register_module("down", torch::nn::Linear(2 * width, width))) {}
+  at::Tensor forward(const at::Tensor& x) { return x + down(at::gelu(up(norm(x)))); }
+  torch::nn::LayerNorm norm;
+  torch::nn::Linear up, down;
+};
+
+struct Stack : torch::nn::Module {
+  static constexpr int64_t kWidth = 12;
+  using Forward = std::function<at::Tensor(const at::Tensor&)>;
+
+  struct Tied : torch::nn::Module {
+    explicit Tied(const at::Tensor& table) : weight(register_parameter("weight", table)) {}
+    at::Tensor weight;
+  };
+
+  static std::vector<std::string> units() { return {"embed", "block0", "block1", "head"}; }
+
+  Stack()
+      : embed(register_module("embed", torch::nn::Linear(64, kWidth))),
+        block0(register_module("block0", std::make_shared<ResidualBlock>(kWidth))),
+        block1(register_module("block1", std::make_shared<ResidualBlock>(kWidth))),
+        head(register_module("head", torch::nn::Linear(kWidth, kClasses))),
+        tied(block1->register_module("tied", std::make_shared<Tied>(head->weight))) {}
+
+  at::Tensor forward(const at::Tensor& images) {
+    at::Tensor x =
+        run_unit("embed", images.flatten(1), [&](const at::Tensor& in) { return embed(in); });
+    x = run_unit("block0", x, [&](const at::Tensor& in) { return block0->forward(in); });
+    x = run_unit("block1", x,
+                 [&](const at::Tensor& in) { return block1->forward(in) + tied->weight.mean(0); });
+    return run_unit("head", x, [&](const at::Tensor& in) { return head(in); });
+  }
+  std::function<at::Tensor(const std::string&, const at::Tensor&, const Forward&)> run_unit =
+      [](const std::string&, const at::Tensor& x, const Forward& forward) { return forward(x); };
+
+  torch::nn::Linear embed;
+  std::shared_ptr<ResidualBlock> block0, block1;
+  torch::nn::Linear head;
+  std::shared_ptr<Tied> tied;
 };
 
 struct Images {

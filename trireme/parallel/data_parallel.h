@@ -21,11 +21,14 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "trireme/comm/group.h"
 #include "trireme/nn/param.h"
+#include "trireme/nn/unit.h"
 #include "trireme/optim/adamw.h"
 #include "trireme/parallel/engine.h"
 #include "trireme/parallel/module_params.h"
@@ -33,6 +36,11 @@
 namespace trireme::parallel {
 
 struct DataParallelOptions {
+  // ZeRO (Rajbhandari et al., 2020): what ranks share instead of copying. 1: masters and moments;
+  // 2: gradients too; 3: values too, gathered while a unit runs (run_unit).
+  int zero_stage = 0;
+  // Units (run_unit) keep their input alone and run again in backward.
+  bool recompute = false;
   // bfloat16: the model computes in bf16, fp32 masters are updated.
   at::ScalarType dtype = at::kFloat;
   double clip_norm = 0;  // 0: gradients are not clipped
@@ -57,6 +65,15 @@ class DataParallel {
   DataParallel(const std::vector<nn::UnitParams>& units, uint64_t seed, comm::Group& group,
                const DataParallelOptions& options = {});
 
+  // y = forward(x), of the module of that name in options.module.units: at stage 3 its parameters
+  // are there meanwhile, and again in its backward. The one line that stage 3 and recompute want
+  // changed:
+  //   x = block->forward(x);
+  //   x = dp.run_unit("encoder.0", x, [&](const at::Tensor& x) { return block->forward(x); });
+  // What `forward` captures must live until backward has run.
+  at::Tensor run_unit(const std::string& name, const at::Tensor& x,
+                      const std::function<at::Tensor(const at::Tensor&)>& forward);
+
   // Announces the number of backward() calls of the next step. Left out: one.
   void begin_step(int micro_batches);
   // The backward of one micro-batch.
@@ -68,6 +85,9 @@ class DataParallel {
 
   // The sum over the ranks of a number: a loss to print, samples to count.
   double sum(double mine);
+  // Holds all parameters whole (at stage 3; below they are anyway): to save them, or to run the
+  // module otherwise than by units. Every rank makes one.
+  WholeValues whole_values() { return WholeValues(engine_); }
   // Rank `root`'s buffers (a batch norm's statistics) to everyone; nothing for a model of Params.
   void broadcast_buffers(int root = 0);
 
@@ -81,7 +101,9 @@ class DataParallel {
 
   comm::Group& group_;
   double clip_norm_;
-  std::unique_ptr<ModuleParams> module_;  // null: a model of Params
+  bool recompute_;
+  std::map<std::string, nn::UnitId> units_;  // of a module, by name
+  std::unique_ptr<ModuleParams> module_;     // null: a model of Params
   Engine engine_;
   optim::AdamW adamw_;
   bool in_step_ = false;

@@ -6,6 +6,7 @@
 #include <torch/csrc/autograd/variable.h>
 #include <torch/nn/module.h>
 
+#include <algorithm>
 #include <unordered_map>
 
 #include "trireme/base/error.h"
@@ -116,7 +117,7 @@ ModuleParams::ModuleParams(torch::nn::Module& module, const ModuleParamsOptions&
   }
   if (leaves_.empty()) throw input_error("the module has no parameter that requires a gradient");
   for (const auto& entry : module.named_buffers()) buffers_.push_back({entry.key(), entry.value()});
-  cut_into_units(options.bucket_bytes);
+  cut_into_units(options);
   for (const Leaf& leaf : leaves_) {
     std::unique_ptr<autograd::PostAccumulateGradHook> before = std::move(hook_of(leaf.tensor));
     autograd::impl::set_post_acc_grad_hooks(
@@ -125,16 +126,49 @@ ModuleParams::ModuleParams(torch::nn::Module& module, const ModuleParamsOptions&
 }
 
 ModuleParams::~ModuleParams() {
-  for (const Leaf& leaf : leaves_) {
+  for (Leaf& leaf : leaves_) {
     // Somebody may have set another hook since: theirs stays.
     LeafHook* hook = own_hook_of(leaf.tensor);
     if (hook == nullptr) continue;
+    if (leaf.attached && !leaf.param->value.defined()) {
+      leaf.tensor.set_data(at::empty({0}, leaf.tensor.options()));
+    }
     std::unique_ptr<autograd::PostAccumulateGradHook> before = std::move(hook->before);
     autograd::impl::set_post_acc_grad_hooks(leaf.tensor, std::move(before));
   }
 }
 
-void ModuleParams::cut_into_units(int64_t bucket_bytes) {
+void ModuleParams::cut_into_units(const ModuleParamsOptions& options) {
+  std::vector<nn::UnitParams> named;
+  for (const std::string& name : options.units) {
+    named.push_back({.name = name, .params = {}, .called_as_unit = true});
+  }
+  std::vector<nn::Param*> rest;
+  for (const Leaf& leaf : leaves_) {
+    const nn::ParamSpec& spec = leaf.param->spec;
+    std::vector<std::string> names = {spec.name};
+    names.insert(names.end(), spec.aliases.begin(), spec.aliases.end());
+    bool taken = false;
+    for (nn::UnitParams& unit : named) {
+      const bool holds = std::any_of(names.begin(), names.end(), [&](const std::string& parameter) {
+        return parameter.starts_with(unit.name + ".");
+      });
+      if (holds) unit.params.push_back(leaf.param.get());
+      taken = taken || holds;
+    }
+    if (!taken) rest.push_back(leaf.param.get());
+  }
+  for (const nn::UnitParams& unit : named) {
+    if (unit.params.empty()) {
+      throw input_error("no parameter to train in unit ", unit.name,
+                        ": units are names of modules, as in named_modules()");
+    }
+  }
+  cut_the_rest(rest, options.bucket_bytes);
+  units_.insert(units_.end(), named.begin(), named.end());
+}
+
+void ModuleParams::cut_the_rest(const std::vector<nn::Param*>& rest, int64_t bucket_bytes) {
   std::vector<nn::Param*> params;
   int64_t bytes = 0;
   const auto close = [&] {
@@ -143,22 +177,24 @@ void ModuleParams::cut_into_units(int64_t bucket_bytes) {
     params.clear();
     bytes = 0;
   };
-  for (const Leaf& leaf : leaves_) {
-    nn::Param& param = *leaf.param;
+  for (nn::Param* param : rest) {
     if (bytes >= bucket_bytes &&
-        module_of(params.back()->spec.name) != module_of(param.spec.name)) {
+        module_of(params.back()->spec.name) != module_of(param->spec.name)) {
       close();
     }
-    params.push_back(&param);
-    bytes += param.spec.numel() * 4;
+    params.push_back(param);
+    bytes += param->spec.numel() * 4;
   }
   close();
 }
 
 void ModuleParams::bind(Engine& engine, comm::Group& group, at::ScalarType compute_dtype) {
-  copy_to(engine);
+  if (group.rank() == 0) copy_to(engine);
   engine.broadcast_masters(0);
-  attach(compute_dtype);
+  {
+    const WholeValues whole(engine);
+    attach(compute_dtype);
+  }
   if (group.size() == 1) return;
   at::NoGradGuard no_grad;
   for (const Named& frozen : frozen_) {
@@ -180,6 +216,7 @@ void ModuleParams::attach(at::ScalarType compute_dtype) {
   for (Leaf& leaf : leaves_) {
     leaf.tensor.mutable_grad().reset();
     leaf.tensor.set_data(leaf.param->value.view(leaf.tensor.sizes()));
+    leaf.attached = true;
   }
   for (std::vector<Named>* others : {&frozen_, &buffers_}) {
     for (Named& other : *others) {
