@@ -97,7 +97,7 @@ class Bench {
       const at::Tensor pool = at::empty({pool_numel()}, dtype_);
       measure(backend, "staged", pool, [&](const at::Tensor& x) { sum(*group, x); });
     }
-    if (world_.shm() != nullptr && dtype_ == at::kFloat) {
+    if (world_.backend() == "shm" && dtype_ == at::kFloat) {
       comm::PlainLoop loop(*world_.shm(), world_.world_group(), pool_numel());
       const at::Tensor pool = at::from_blob(loop.pool(), {pool_numel()}, at::kFloat);
       measure("loop", "arena", pool,

@@ -26,8 +26,11 @@ Json describe(const comm::World& world) {
   Json ranks = Json::array();
   for (const comm::Peer& peer : world.peers())
     ranks.push_back({{"host", peer.host}, {"pid", peer.pid}});
-  return {
-      {"size", world.size()}, {"threads_per_rank", world.threads()}, {"ranks", std::move(ranks)}};
+  return {{"size", world.size()},
+          {"threads_per_rank", world.threads()},
+          {"backend", world.backend()},
+          {"hosts", world.hosts()},
+          {"ranks", std::move(ranks)}};
 }
 
 std::string resolve_model_folder(const std::string& path) {

@@ -111,11 +111,16 @@ class BlockedTime {
  public:
   explicit BlockedTime(FlightRecorder& recorder)
       : recorder_(recorder), begin_ns_(recorder.clock().now_ns()) {}
-  ~BlockedTime() { recorder_.add_blocked_ns(recorder_.clock().now_ns() - begin_ns_); }
+  ~BlockedTime() {
+    if (!exempt) recorder_.add_blocked_ns(recorder_.clock().now_ns() - begin_ns_);
+  }
+  // What this thread waits for holds up no computation: a backend's own.
+  static void exempt_this_thread() { exempt = true; }
   BlockedTime(const BlockedTime&) = delete;
   BlockedTime& operator=(const BlockedTime&) = delete;
 
  private:
+  static inline thread_local bool exempt = false;
   FlightRecorder& recorder_;
   int64_t begin_ns_;
 };

@@ -12,6 +12,7 @@
 #include "trireme/comm/foreign_error.h"
 #include "trireme/comm/gloo_group.h"
 #include "trireme/comm/gloo_transport.h"
+#include "trireme/comm/hierarchical_group.h"
 #include "trireme/comm/liveness.h"
 #include "trireme/comm/local_peers.h"
 #include "trireme/comm/shm_group.h"
@@ -124,10 +125,17 @@ size_t cores_of(const std::vector<int>& ranks, const std::vector<Peer>& peers) {
   return cores.size();
 }
 
-bool on_one_host(const std::vector<int>& ranks, const std::vector<std::vector<int>>& hosts) {
-  return std::any_of(hosts.begin(), hosts.end(), [&](const std::vector<int>& host) {
-    return std::includes(host.begin(), host.end(), ranks.begin(), ranks.end());
-  });
+// Those of the ranks that each host has.
+std::vector<std::vector<int>> by_host(const std::vector<int>& ranks,
+                                      const std::vector<std::vector<int>>& hosts) {
+  std::vector<std::vector<int>> found;
+  for (const std::vector<int>& host : hosts) {
+    std::vector<int> here;
+    std::set_intersection(host.begin(), host.end(), ranks.begin(), ranks.end(),
+                          std::back_inserter(here));
+    if (!here.empty()) found.push_back(std::move(here));
+  }
+  return found;
 }
 
 bool share_cores(const Peer& a, const Peer& b) {
@@ -176,6 +184,11 @@ struct World::Parts {
   std::shared_ptr<ShmHost> shm;
   std::vector<std::vector<int>> hosts;
   std::set<std::string> group_names;
+
+  // Keys of one group alone.
+  c10::intrusive_ptr<c10d::Store> group_store(const std::string& name) const {
+    return c10::make_intrusive<c10d::PrefixStore>("group/" + name, store);
+  }
 };
 
 World::World() : parts_(std::make_unique<Parts>()) {}
@@ -281,20 +294,52 @@ std::unique_ptr<Group> World::make_group(const std::vector<int>& ranks, const st
   if (ranks.size() == 1) {
     return make_single_group();
   }
-  const auto store = c10::make_intrusive<c10d::PrefixStore>("group/" + name, parts_->store);
   const std::string& asked = backend.empty() ? options_.backend : backend;
-  const bool together = parts_->shm && on_one_host(ranks, parts_->hosts);
-  if (asked == "shm" && !together) {
-    throw input_error("comm.backend = 'shm': the ranks of the group '", name,
-                      "' do not share memory (other hosts, or other network namespaces); use "
-                      "'auto' or 'gloo'");
+  const auto hosts = by_host(ranks, parts_->hosts);
+  const bool shares = hosts.size() == 1 || is_hierarchy(hosts);
+  if (asked == "shm" && !shares) {
+    throw input_error("comm.backend = 'shm': the ranks of the group '", name, "' are on ",
+                      hosts.size(),
+                      " hosts (or network namespaces), which is not the same number of ranks, two "
+                      "or more, on each; use 'auto' or 'gloo'");
   }
-  if (asked != "gloo" && together) {
-    const ShmGroupOptions options{name, ranks, store, options_.timeout_s, options_.join_timeout_s};
-    return make_shm_group(options, parts_->shm, parts_->liveness);
-  }
-  const GlooGroupOptions options{name, ranks, store, options_.timeout_s, options_.join_timeout_s};
+  if (asked == "gloo" || !shares) return make_gloo(ranks, name);
+  return hosts.size() == 1 ? make_shm(ranks, name) : make_hierarchy(ranks, hosts, name);
+}
+
+std::unique_ptr<Group> World::make_gloo(const std::vector<int>& ranks, const std::string& name) {
+  const GlooGroupOptions options{name, ranks, parts_->group_store(name), options_.timeout_s,
+                                 options_.join_timeout_s};
   return make_gloo_group(options, parts_->transport, parts_->liveness);
+}
+
+std::unique_ptr<Group> World::make_shm(const std::vector<int>& ranks, const std::string& name) {
+  const ShmGroupOptions options{name, ranks, parts_->group_store(name), options_.timeout_s,
+                                options_.join_timeout_s};
+  return make_shm_group(options, parts_->shm, parts_->liveness);
+}
+
+std::unique_ptr<Group> World::make_hierarchy(const std::vector<int>& ranks,
+                                             const std::vector<std::vector<int>>& hosts,
+                                             const std::string& name) {
+  HierarchicalParts parts{.name = name, .ranks = ranks, .timeout_s = options_.timeout_s};
+  std::vector<int> across;
+  for (const std::vector<int>& host : hosts) {
+    auto& members = parts.hosts.emplace_back();
+    for (const int r : host) {
+      members.push_back(
+          static_cast<int>(std::lower_bound(ranks.begin(), ranks.end(), r) - ranks.begin()));
+    }
+  }
+  for (const std::vector<int>& host : hosts) {
+    const auto me = std::find(host.begin(), host.end(), rank());
+    if (me == host.end()) continue;
+    parts.local = make_shm(host, cat(name, ".host", host[0]));
+    for (const auto& other : hosts) across.push_back(other[static_cast<size_t>(me - host.begin())]);
+  }
+  parts.across = make_gloo(across, cat(name, ".across", across[0]));
+  parts.flat = make_gloo(ranks, name + ".flat");
+  return make_hierarchical_group(std::move(parts), parts_->liveness);
 }
 
 const std::vector<std::vector<int>>& World::hosts() const {
@@ -303,7 +348,8 @@ const std::vector<std::vector<int>>& World::hosts() const {
 
 std::string World::backend() const {
   if (size() == 1) return "none";
-  return parts_->shm && parts_->hosts.size() == 1 ? "shm" : "gloo";
+  if (parts_->shm && parts_->hosts.size() == 1) return "shm";
+  return parts_->shm && is_hierarchy(parts_->hosts) ? "shm+gloo" : "gloo";
 }
 
 ShmHost* World::shm() {

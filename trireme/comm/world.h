@@ -31,8 +31,9 @@ class FlightRecorder;
 class ShmHost;
 
 struct WorldOptions {
-  // comm.backend. "shm": shared memory, for ranks of one host. "gloo": TCP. "auto": the first where
-  // all ranks of a group are of one host, the second otherwise.
+  // comm.backend. "shm": shared memory inside hosts, with TCP between them where a group is on
+  // several with the same number of ranks each, two or more. "gloo": TCP. "auto": the first where
+  // it is possible, the second otherwise.
   std::string backend = "auto";
   double timeout_s = 300;      // deadline of every operation
   double join_timeout_s = 60;  // how long to wait for the store and for all ranks to appear
@@ -83,10 +84,16 @@ class World {
   // `backend` ("shm", "gloo") is another than the options' for this group.
   std::unique_ptr<Group> make_group(const std::vector<int>& ranks, const std::string& name,
                                     const std::string& backend = "");
+  // A group over hosts as they are given, which make_group() finds out by itself: `hosts` has the
+  // ranks by host, the same number on each (hierarchical_group.h).
+  std::unique_ptr<Group> make_hierarchy(const std::vector<int>& ranks,
+                                        const std::vector<std::vector<int>>& hosts,
+                                        const std::string& name);
   // The ranks of each host, by what they can share and not by names; hosts by their lowest rank.
   // Every rank is a host of its own when comm.backend is "gloo".
   const std::vector<std::vector<int>>& hosts() const;
-  // What the world's group goes through: "shm" or "gloo"; "none" for a world of one.
+  // What the world's group goes through: "shm", "shm+gloo" (several hosts) or "gloo"; "none" for
+  // a world of one.
   std::string backend() const;
   // This rank's shared memory; null when comm.backend is "gloo", and for a world of one.
   ShmHost* shm();
@@ -97,6 +104,9 @@ class World {
   c10d::Store* store();
 
  private:
+  std::unique_ptr<Group> make_gloo(const std::vector<int>& ranks, const std::string& name);
+  std::unique_ptr<Group> make_shm(const std::vector<int>& ranks, const std::string& name);
+
   struct Parts;  // store, recorder, liveness, the backends
   World();
 
