@@ -81,7 +81,9 @@ class SmallGpt2 final : public SmallModel {
     }
     int64_t count = 0;
     for (int64_t i = 0; i < kSamples; ++i) count += static_cast<int64_t>(sample_ids(i).size()) - 1;
-    return nn::cross_entropy(model_.forward(context), data::pack_rows(batch, next, -100), count);
+    context.labels = data::pack_rows(batch, next, -100);
+    context.label_count = count;
+    return model_.forward(context);
   }
 
  private:

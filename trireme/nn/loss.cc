@@ -143,6 +143,8 @@ at::Tensor linear_cross_entropy(const at::Tensor& x, Param& weight, const at::Te
                  shape = x.sizes().vec()](const std::vector<at::Tensor>& dy) mutable {
                   const double upstream = dy[0].item<double>();
                   at::Tensor dx = at::empty(shape, weight.value.options());
+                  const Param::GradTarget target = weight.grad_target();
+                  float beta = target.fresh ? 0.0f : 1.0f;
                   for (int64_t c = chunks->size() - 1; c >= 0; --c) {
                     const bool is_kept = c < static_cast<int64_t>(kept.size());
                     at::Tensor d_logits = is_kept ? std::move(kept[static_cast<size_t>(c)])
@@ -150,8 +152,9 @@ at::Tensor linear_cross_entropy(const at::Tensor& x, Param& weight, const at::Te
                     if (upstream != 1.0) d_logits.mul_(upstream);
                     at::Tensor dx_rows = chunks->rows(dx, c);
                     at::mm_out(dx_rows, d_logits, weight.value);
-                    if (weight.wants_grad())
-                      kernels::accumulate_weight_grad(d_logits, chunks->x(c), weight.main_grad);
+                    if (!weight.wants_grad()) continue;
+                    kernels::accumulate_weight_grad(d_logits, chunks->x(c), target.grad, beta);
+                    beta = 1.0f;
                   }
                   if (weight.wants_grad()) weight.ready();
                   return std::vector<at::Tensor>{dx};

@@ -121,9 +121,9 @@ void Bucket::start_reduce() {
     return;
   }
   // In place where the own part of the whole has nothing else to hold.
-  const at::Tensor sum = grads_come_and_go() && !has_sum_ ? buffer_.grad : own_part(whole_grad_);
-  reducing_.push_back(
-      group_.reduce_scatter(sum, whole_grad_, comm::ReduceOp::kSum, "grads/" + name()));
+  const at::Tensor& whole = grads_come_and_go() ? elastic_grad_.memory() : whole_grad_;
+  const at::Tensor sum = grads_come_and_go() && !has_sum_ ? buffer_.grad : own_part(whole);
+  reducing_.push_back(group_.reduce_scatter(sum, whole, comm::ReduceOp::kSum, "grads/" + name()));
 }
 
 void Bucket::all_reduce() {
@@ -175,7 +175,12 @@ void Bucket::acquire() {
     elastic_value_.take(at::empty({layout_.numel}, options_.compute_dtype));
   }
   for (size_t i = 0; i < layout_.slots.size(); ++i) layout_.slots[i].param->value = value_views_[i];
-  gathering_ = group_.all_gather(whole_value_, buffer_.value, "parameters/" + name());
+  start_gather();
+}
+
+void Bucket::start_gather() {
+  const at::Tensor& whole = values_come_and_go() ? elastic_value_.memory() : whole_value_;
+  gathering_ = group_.all_gather(whole, buffer_.value, "parameters/" + name());
 }
 
 void Bucket::wait_values() {
@@ -205,8 +210,7 @@ void Bucket::round_masters() {
 
 void Bucket::start_gather_updates() {
   const bool whole_is_there = !values_come_and_go() || elastic_value_.live();
-  if (!sharded() || !whole_is_there) return;
-  gathering_ = group_.all_gather(whole_value_, buffer_.value, "parameters/" + name());
+  if (sharded() && whole_is_there) start_gather();
 }
 
 at::Tensor Bucket::whole_masters() {

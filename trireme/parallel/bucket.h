@@ -86,6 +86,7 @@ class Bucket {
   void allocate_grads();
   void expect_fresh_grads();
   void zero_missing_grads();
+  void start_gather();
   void all_reduce();
   void all_reduce_dense(const at::Tensor& part);
 

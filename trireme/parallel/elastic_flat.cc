@@ -30,17 +30,16 @@ void ElasticFlat::take(at::Tensor memory) {
     throw run_error("a flat buffer of ", tensor_.numel(), " elements cannot have the memory of ",
                     memory.numel());
   }
-  void* data = memory.data_ptr();
-  auto* held =
-      new at::Tensor(std::move(memory));  // wherever the memory is from, it stays until then
-  tensor_.storage().unsafeGetStorageImpl()->set_data_ptr_noswap({data, held, &drop, kCpu});
-  live_ = true;
+  memory_ = std::move(memory);
+  // The storage holds it too: views may outlive this object.
+  tensor_.storage().unsafeGetStorageImpl()->set_data_ptr_noswap(
+      {memory_.data_ptr(), new at::Tensor(memory_), &drop, kCpu});
 }
 
 void ElasticFlat::free() {
-  if (!live_) return;
+  if (!live()) return;
   tensor_.storage().unsafeGetStorageImpl()->set_data_ptr_noswap(at::DataPtr(nullptr, kCpu));
-  live_ = false;
+  memory_ = at::Tensor();
 }
 
 }  // namespace trireme::parallel

@@ -21,14 +21,16 @@ class ElasticFlat {
 
   // [numel]; to be read or written only while live.
   const at::Tensor& tensor() const { return tensor_; }
-  bool live() const { return live_; }
+  bool live() const { return memory_.defined(); }
+  // What take() was given: the same memory, under a tensor that keeps it (for operations that may
+  // outlast free()). Undefined when not live.
+  const at::Tensor& memory() const { return memory_; }
   // Makes `memory` (flat, of the same size and dtype) this tensor's memory until free().
   void take(at::Tensor memory);
   void free();
 
  private:
-  at::Tensor tensor_;
-  bool live_ = false;
+  at::Tensor tensor_, memory_;
 };
 
 }  // namespace trireme::parallel
