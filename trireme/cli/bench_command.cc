@@ -87,6 +87,9 @@ class Bench {
     pool_bytes_ = pool_bytes_ / 64 * 64;
   }
 
+  // A rank's buffers together.
+  int64_t pool_bytes() const { return pool_bytes_; }
+
   Json run() {
     for (const std::string& backend : arguments_.backends) {
       const auto group = world_.make_group(ranks_, backend, backend);
@@ -209,7 +212,8 @@ int bench_rank(const AllReduceArguments& arguments) {
     report.config = {{"ranks", world->size()},
                      {"bytes", arguments.bytes},
                      {"backends", arguments.backends},
-                     {"dtype", arguments.dtype}};
+                     {"dtype", arguments.dtype},
+                     {"pool_bytes", bench.pool_bytes()}};
     report.world = describe(*world);
     report.metrics["results"] = results;
     report.write(arguments.report);

@@ -111,7 +111,9 @@ void bind_parallel(Schema& schema, ParallelConfig& parallel) {
 }
 
 void bind_rest(Schema& schema, RunConfig& config) {
-  schema.add("comm.backend", &config.comm.backend, "What moves bytes between ranks: auto | gloo.");
+  schema.add("comm.backend", &config.comm.backend,
+             "What moves bytes between ranks: shm (inside a host, TCP between hosts) | gloo (TCP) "
+             "| auto.");
   schema.add("comm.timeout_s", &config.comm.timeout_s, Doubles{.max = 7 * 24 * 3600, .above = 0},
              "Deadline of every collective, in seconds; 12 times as long where all wait for rank 0 "
              "to save or load.");
