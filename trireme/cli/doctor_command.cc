@@ -11,6 +11,7 @@
 #include "trireme/cli/command.h"
 #include "trireme/cli/session.h"
 #include "trireme/comm/rank_env.h"
+#include "trireme/comm/shm_segment.h"
 #include "trireme/kernels/gemm.h"
 #include "trireme/kernels/isa.h"
 
@@ -68,7 +69,10 @@ int doctor(const std::string& report_file) {
       processor_flag("avx512_bf16")
           ? ""
           : "no bf16 instructions: train with train.precision = \"fp32\"");
-  say("backends", "communication", Json::array({"gloo"}));
+  say("backends", "communication", Json::array({"shm", "gloo"}),
+      "shared memory inside a host, TCP between hosts: comm.backend");
+  const comm::MemoryLeft left = comm::memory_left();
+  say("shared_memory_mib", "for shared buffers, MiB", left.bytes >> 20, left.limit);
   say("gpu", "GPU", "none in this build");
   report.write(report_file);
   return 0;
