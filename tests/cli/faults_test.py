@@ -172,8 +172,37 @@ class BrokenRuns(ProgramTest):
         children = pathlib.Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text().split()
         return sorted(int(pid) for pid in children)
 
+    def expect_flight(self, folder, victim, errors):
+        """Dumps of the survivors give the verdict that was said, and name the victim."""
+        dumps = sorted(folder.iterdir())
+        self.assertEqual([d.name for d in dumps], ["flight-rank0.json"])
+        report = self.folder / "flight.json"
+        done = run("doctor", "--flight", *dumps, "--report", report)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        verdict, *table = done.stdout.splitlines()
+        self.assertIn(f"error: {verdict}; rank 0", errors)
+        self.assertIn(f"rank 1 (host ", verdict)
+        self.assertIn(f"pid {victim})", verdict)
+        self.assertTrue(any(row.startswith("  rank 0: ") for row in table), table)
+        self.assertIn("no dump of rank 1", table[-1])
+        self.assertEqual(json.loads(report.read_text())["metrics"]["ranks_without_dump"], [1])
+
+    def test_what_is_no_flight_dump_is_refused(self):
+        broken = self.folder / "flight-rank0.json"
+        self.expect_error(run("doctor", "--flight", broken), 2, broken)
+        broken.write_text('{"format": "trireme flight 1", "rank": 0}')
+        self.expect_error(run("doctor", "--flight", broken), 2, broken, "time")
+        broken.write_text("{")
+        self.expect_error(run("doctor", "--flight", broken), 2, broken, "not valid JSON")
+
+    def test_a_folder_for_dumps_that_cannot_be_made_is_refused(self):
+        (self.folder / "file").write_text("")
+        done, _ = self.train("--set", f"comm.flight_dir={self.folder}/file/flight")
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn(f"{self.folder}/file", done.stderr)
+
     def test_a_rank_killed_in_mid_step_is_named_at_once(self):
-        process = self.start("--set", "train.steps=100000", "--set", "checkpoint.dir=")
+        process = self.start("--set", "train.steps=100000")
         self.wait_for(process, "step 1/")
         victim = self.ranks_of(process)[1]
         began = time.monotonic()
@@ -184,9 +213,11 @@ class BrokenRuns(ProgramTest):
         self.assertIn("rank 1", errors)
         self.assertIn("signal 9", errors)
         self.assertIn(str(victim), errors)
+        self.expect_flight(self.folder / "checkpoints" / "flight", victim, errors)
 
     def test_a_stopped_rank_is_named_at_the_deadline(self):
-        process = self.start("--set", "train.steps=100000", "--set", "checkpoint.dir=", "--set", "comm.timeout_s=3")
+        process = self.start("--set", "train.steps=100000", "--set", "checkpoint.dir=", "--set", "comm.timeout_s=3",
+                             "--set", f"comm.flight_dir={self.folder}/dumps")
         self.wait_for(process, "step 1/")
         victim = self.ranks_of(process)[1]
         os.kill(victim, signal.SIGSTOP)
@@ -194,6 +225,7 @@ class BrokenRuns(ProgramTest):
         _, errors = process.communicate(timeout=90)
         self.assertEqual(process.returncode, 1, errors)
         self.assertIn(str(victim), errors)
+        self.expect_flight(self.folder / "dumps", victim, errors)
 
     def test_a_loss_that_is_not_finite_stops_with_step_and_cause(self):
         done, _ = self.train("--set", "optim.lr=1e30", "--set", "optim.clip_norm=0", "--set", "train.steps=40")

@@ -10,6 +10,7 @@
 #include "trireme/base/version.h"
 #include "trireme/cli/command.h"
 #include "trireme/cli/session.h"
+#include "trireme/comm/flight_dump.h"
 #include "trireme/comm/rank_env.h"
 #include "trireme/comm/shm_segment.h"
 #include "trireme/kernels/gemm.h"
@@ -78,6 +79,27 @@ int doctor(const std::string& report_file) {
   return 0;
 }
 
+// What the dumps of a failed run say: the verdict of its survivors, and what every rank did last.
+int read_flight(const std::vector<std::string>& files, const std::string& report_file) {
+  std::vector<comm::FlightDump> dumps;
+  for (const std::string& file : files) dumps.push_back(comm::read_flight_dump(file));
+  const comm::FlightReport flight = comm::merge(dumps);
+  std::printf("%s\n\nwhat every rank did last:\n", flight.verdict.c_str());
+  for (const std::string& row : flight.rows) std::printf("  %s\n", row.c_str());
+  if (!flight.missing.empty()) {
+    const std::string ranks =
+        comm::list_ranks(flight.missing, [](int rank) { return std::to_string(rank); });
+    std::printf("no dump of rank %s: it died, was stuck, or its file is not given\n",
+                ranks.c_str());
+  }
+  Report report("doctor");
+  report.metrics["verdict"] = flight.verdict;
+  report.metrics["last_operations"] = flight.rows;
+  report.metrics["ranks_without_dump"] = flight.missing;
+  report.write(report_file);
+  return 0;
+}
+
 }  // namespace
 
 void add_doctor_command(CLI::App& app, Run& run) {
@@ -85,7 +107,17 @@ void add_doctor_command(CLI::App& app, Run& run) {
   CLI::App* command =
       add_command(app, "doctor", "Say what this machine and build can do, and what is missing.");
   add_report_option(*command, report.get());
-  command->callback([report, &run] { run = [report] { return doctor(*report); }; });
+  auto flight = std::make_shared<std::vector<std::string>>();
+  command
+      ->add_option("--flight", *flight,
+                   "Instead: what flight-rankN.json files, which the ranks of a failed run wrote, "
+                   "say of it.")
+      ->type_name("FILE...");
+  command->callback([report, flight, &run] {
+    run = [report, flight] {
+      return flight->empty() ? doctor(*report) : read_flight(*flight, *report);
+    };
+  });
 }
 
 }  // namespace trireme::cli

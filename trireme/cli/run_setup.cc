@@ -30,6 +30,10 @@ comm::WorldOptions RunSetup::world_options() const {
   options.timeout_s = config.comm.timeout_s;
   options.interface = config.comm.interface;
   options.bind_address = config.comm.bind_address;
+  options.flight_dir = config.comm.flight_dir;
+  if (options.flight_dir.empty() && !config.checkpoint.dir.empty()) {
+    options.flight_dir = config.checkpoint.dir + "/flight";
+  }
   return options;
 }
 

@@ -42,6 +42,7 @@ int train(const TrainArguments& arguments) {
   }
   auto world = join_world(setup.world_options());
   train::check_ranks(setup.config.parallel, world->size());
+  if (!setup.config.comm.flight_dir.empty()) ensure_dir(setup.config.comm.flight_dir);
   const bool first = world->rank() == 0;
   TrainedTask trained(setup);
   tasks::Task& task = trained.task();

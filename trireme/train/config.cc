@@ -120,6 +120,9 @@ void bind_rest(Schema& schema, RunConfig& config) {
   schema.add("comm.interface", &config.comm.interface,
              "Network interface by name; empty: the one towards the store.");
   schema.add("comm.bind_address", &config.comm.bind_address, "Local address, instead of a name.");
+  schema.add("comm.flight_dir", &config.comm.flight_dir,
+             "Where ranks that survive a failure write what they did last, for `trireme doctor "
+             "--flight`; empty: 'flight' in checkpoint.dir, if that is set.");
   schema.add("eval.every", &config.eval.every, Ints{.min = 0},
              "Evaluate every n steps; 0: at the end of each epoch. Always at the end of the run.");
   schema.add("eval.n_best", &config.eval.n_best, Ints{.min = 1, .max = 1000},

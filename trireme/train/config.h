@@ -76,6 +76,7 @@ struct CommConfig {
   double timeout_s = 300;
   std::string interface;
   std::string bind_address;
+  std::string flight_dir;  // empty: "flight" in the checkpoint folder, if there is one
 };
 
 struct EvalConfig {
