@@ -4,11 +4,13 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
+#include <chrono>
 #include <cmath>
 #include <limits>
 #include <map>
 #include <mutex>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "tests/parallel/tiny_model.h"
@@ -24,6 +26,7 @@ struct FakeOptions {
   double dropout = 0.2;
   std::string content = "as it was";  // stands for what identifies the samples
   int64_t poisoned = -1;              // a sample whose loss is infinite
+  double sleep_s = 0;                 // in every forward pass
   std::vector<double> scores = {};  // of the evaluations, in turn; empty: the loss of some samples
 };
 
@@ -71,6 +74,7 @@ class FakeTask final : public tasks::Task {
 
   at::Tensor loss(const data::PackedBatch& batch, nn::Context& context,
                   std::span<const int64_t> counts) override {
+    std::this_thread::sleep_for(std::chrono::duration<double>(options_.sleep_s));
     const at::Tensor t = batch.tokens.to(at::kFloat).unsqueeze(1);
     at::Tensor x = at::sin(t * at::arange(1, kInputs + 1));
     x.masked_fill_(t == kPoison, std::numeric_limits<float>::infinity());
@@ -118,6 +122,8 @@ struct RunSpec {
   Settings settings = {};
   FakeOptions task = {};
   int ranks = 1;
+  int slow_rank = -1;  // sleeps for slow_s in every forward pass
+  double slow_s = 0;
   train::TrainOptions options = {};  // the same for all ranks, but for:
   // Called after every step on every rank; what it returns says whether that rank wishes to stop
   // after the next one.
@@ -153,7 +159,9 @@ inline Trained train_fake(const RunSpec& run) {
   trained.interrupted.resize(static_cast<size_t>(run.ranks));
   std::mutex mutex;
   comm::run_ranks(run.ranks, [&](comm::World& world) {
-    FakeTask task(run.task);
+    FakeOptions of_rank = run.task;
+    if (world.rank() == run.slow_rank) of_rank.sleep_s = run.slow_s;
+    FakeTask task(of_rank);
     train::TrainOptions options = run.options;
     std::atomic<bool> stop = false;
     if (run.stop_wish) options.stop = &stop;

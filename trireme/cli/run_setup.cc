@@ -114,6 +114,17 @@ std::string summary(const train::TrainResult& result) {
       text += value;
     }
   }
+  if (result.ranks.size() > 1) {
+    constexpr size_t kNamed = 8;
+    std::vector<std::string> times;
+    for (const Json& rank : result.ranks) {
+      char value[64];
+      std::snprintf(value, sizeof(value), "%.1f + %.1f s", rank["compute_s"].get<double>(),
+                    rank["wait_s"].get<double>());
+      times.emplace_back(value);
+    }
+    text += "\ncompute + wait by rank: " + list_text(times, kNamed);
+  }
   if (!result.checkpoint.empty()) text += "\ncheckpoint " + result.checkpoint;
   return text;
 }

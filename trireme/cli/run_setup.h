@@ -55,7 +55,7 @@ class TrainedTask {
 // Says which tensors pretrained weights lacked, and which of theirs the model has no place for.
 void log_loaded(const models::LoadResult& result);
 
-// Two lines for the end of a run: speed, scores, where the checkpoint is.
+// Lines for the end of a run: speed, scores, where the ranks' time went, where the checkpoint is.
 std::string summary(const train::TrainResult& result);
 
 }  // namespace trireme::cli

@@ -14,6 +14,7 @@ void TrainResult::add_to(Report& report) const {
   metrics["peak_rss_bytes"] = peak_rss_bytes;
   metrics["vm_hwm_bytes"] = vm_hwm_bytes;
   metrics["peak_tensor_bytes"] = peak_tensor_bytes;
+  metrics["ranks"] = ranks;
   metrics["eval"] = eval;
   metrics["best"] = best;
   metrics["checkpoint"] = checkpoint;

@@ -4,6 +4,8 @@
 #include <ostream>
 #include <sstream>
 
+#include "trireme/base/error.h"
+
 namespace trireme::train {
 namespace {
 
@@ -47,10 +49,7 @@ void RunLog::step(const Step& step) {
 }
 
 void RunLog::scores(int64_t step, const Json& scores) {
-  if (progress_) {
-    progress_->finish();
-    *out_ << "evaluation at step " << step << in_words(scores) << '\n' << std::flush;
-  }
+  say(cat("evaluation at step ", step, in_words(scores)));
   if (board_) {
     TensorboardWriter::Scalars scalars;
     for (const auto& [key, value] : scores.items()) {
@@ -59,6 +58,12 @@ void RunLog::scores(int64_t step, const Json& scores) {
     board_->add(step, scalars);
     board_->flush();
   }
+}
+
+void RunLog::say(const std::string& line) {
+  if (!progress_) return;
+  progress_->finish();
+  *out_ << line << '\n' << std::flush;
 }
 
 void RunLog::finish() {

@@ -38,6 +38,8 @@ class RunLog {
   void step(const Step& step);
   // Scores of an evaluation: a line of its own, and a scalar for each number.
   void scores(int64_t step, const Json& scores);
+  // A line of its own.
+  void say(const std::string& line);
   // Ends the line that is refreshed in place.
   void finish();
 

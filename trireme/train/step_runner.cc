@@ -27,9 +27,16 @@ StepRunner::StepRunner(const OptimConfig& config, int64_t total_steps, uint64_t 
                        const StepParts& parts)
     : config_(config), schedule_(make_schedule(config, total_steps)), seed_(seed), parts_(parts) {}
 
-StepOutcome StepRunner::run(const StepWork& work, bool stop) {
+StepOutcome StepRunner::run(const StepWork& work, bool stop, const RankTime& step_before) {
   const double my_loss = accumulate(work);
-  const at::Tensor status = at::tensor({my_loss, stop ? 1.0 : 0.0}, at::kDouble);
+  // The loss, wishes to stop, and two numbers of each rank.
+  const auto me = 2 + 2 * static_cast<size_t>(parts_.group.rank());
+  std::vector<double> numbers(2 + 2 * static_cast<size_t>(parts_.group.size()));
+  numbers[0] = my_loss;
+  numbers[1] = stop ? 1 : 0;
+  numbers[me] = step_before.compute_s;
+  numbers[me + 1] = step_before.wait_s;
+  const at::Tensor status = at::tensor(numbers, at::kDouble);
   const comm::WorkPtr sum = parts_.group.all_reduce(status, comm::ReduceOp::kSum, "loss");
 
   // Meanwhile, of gradients that are the same everywhere.
@@ -42,6 +49,10 @@ StepOutcome StepRunner::run(const StepWork& work, bool stop) {
   sum->wait();
   outcome.loss = status[0].item<double>();
   outcome.stop = status[1].item<double>() > 0;
+  const double* times = status.const_data_ptr<double>() + 2;
+  for (int rank = 0; rank < parts_.group.size(); ++rank, times += 2) {
+    outcome.step_before.push_back({times[0], times[1]});
+  }
   if (!std::isfinite(outcome.loss) || !std::isfinite(outcome.grad_norm)) fail(work, outcome);
 
   parts_.phases.enter(Phase::kOptimizer);

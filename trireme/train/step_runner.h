@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "trireme/comm/group.h"
 #include "trireme/optim/adamw.h"
@@ -14,6 +15,7 @@
 #include "trireme/tasks/task.h"
 #include "trireme/train/config.h"
 #include "trireme/train/meters.h"
+#include "trireme/train/rank_times.h"
 #include "trireme/train/step_source.h"
 
 namespace trireme::train {
@@ -22,7 +24,8 @@ struct StepOutcome {
   double loss = 0;       // mean over the global batch
   double grad_norm = 0;  // before clipping
   double lr = 0;
-  bool stop = false;  // a rank wishes to stop: the same answer on every rank
+  bool stop = false;                  // a rank wishes to stop: the same answer on every rank
+  std::vector<RankTime> step_before;  // the times that ranks gave, by rank
 };
 
 // What a step works on; outlives the runner.
@@ -39,10 +42,11 @@ class StepRunner {
  public:
   StepRunner(const OptimConfig& config, int64_t total_steps, uint64_t seed, const StepParts& parts);
 
-  // Every rank calls it with its own share of the same step. `stop`: this rank's wish, which
-  // travels with the loss. Throws run_error, the same on every rank and before anything is updated,
-  // when the loss or the gradient norm is not finite: with the step and what is to blame.
-  StepOutcome run(const StepWork& work, bool stop);
+  // Every rank calls it with its own share of the same step. `stop`: this rank's wish, and
+  // `step_before`: its times of the step before, travel with the loss. Throws run_error, the same
+  // on every rank and before anything is updated, when the loss or the gradient norm is not finite:
+  // with the step and what is to blame.
+  StepOutcome run(const StepWork& work, bool stop, const RankTime& step_before = {});
 
  private:
   // This rank's share of the loss; gradients are summed when it returns.

@@ -1,13 +1,16 @@
 #include "trireme/train/trainer.h"
 
 #include <algorithm>
+#include <iomanip>
 #include <optional>
 
 #include "trireme/base/error.h"
 #include "trireme/base/log.h"
 #include "trireme/checkpoint/folder.h"
+#include "trireme/comm/flight_recorder.h"
 #include "trireme/kernels/gemm.h"
 #include "trireme/train/meters.h"
+#include "trireme/train/rank_times.h"
 #include "trireme/train/rank_zero.h"
 #include "trireme/train/resume.h"
 #include "trireme/train/run_log.h"
@@ -79,6 +82,9 @@ class Trainer {
   void begin_resumed();
   void set_aside_later_checkpoints();
   void step(StepSource& source);
+  void add_time(double seconds, double wait_s);
+  // `times` are of the step before, whose number (from 1) is `step`.
+  void name_slow_ranks(const std::vector<RankTime>& times, int64_t step);
   // At the boundary behind a step: evaluates, saves, decides whether to go on.
   void settle(bool evaluation_scheduled, bool stop);
   // True: a new best.
@@ -109,6 +115,10 @@ class Trainer {
   Json scores_ = Json::object();  // of an evaluation at this very step
   bool evaluation_due_ = false;   // interrupted where one was scheduled
   int64_t peak_private_bytes_ = 0;
+  RankTime step_before_;  // of this rank
+  RankTime total_;
+  int64_t steps_here_ = 0;
+  SlowRankWatch slow_ranks_;
 };
 
 int64_t Trainer::count_steps() const {
@@ -215,11 +225,16 @@ void Trainer::set_aside_later_checkpoints() {
 
 void Trainer::step(StepSource& source) {
   const Stopwatch watch(clock_);
+  const double blocked_before_s = world_.recorder().blocked_s();
   phases_.enter(Phase::kDataWait);
   const StepWork work = source.next();
-  const StepOutcome outcome = runner_.run(work, options_.stop != nullptr && options_.stop->load());
+  const StepOutcome outcome =
+      runner_.run(work, options_.stop != nullptr && options_.stop->load(), step_before_);
 
-  throughput_.add_step(work.tokens, watch.seconds());
+  const double seconds = watch.seconds();
+  throughput_.add_step(work.tokens, seconds);
+  add_time(seconds, world_.recorder().blocked_s() - blocked_before_s);
+  name_slow_ranks(outcome.step_before, work.step);
   peak_private_bytes_ = std::max(peak_private_bytes_, process_memory().private_bytes);
   cursor_ = work.next;
   result_.step = work.step + 1;
@@ -236,6 +251,24 @@ void Trainer::step(StepSource& source) {
   const int64_t every = config_.eval.every;
   settle((every > 0 ? result_.step % every == 0 : work.ends_epoch) || result_.step == total_steps_,
          outcome.stop);
+}
+
+void Trainer::add_time(double seconds, double wait_s) {
+  step_before_ = {.compute_s = seconds - wait_s, .wait_s = wait_s};
+  total_.compute_s += step_before_.compute_s;
+  total_.wait_s += wait_s;
+  ++steps_here_;
+}
+
+void Trainer::name_slow_ranks(const std::vector<RankTime>& times, int64_t step) {
+  // The first step tells of none before; the second of the first, which warms up.
+  if (!log_ || steps_here_ < 3) return;
+  for (const SlowRank& slow : slow_ranks_.add_step(times)) {
+    log_->say(cat(world_.peers()[static_cast<size_t>(slow.rank)].name(), " computes ",
+                  std::setprecision(3), slow.factor(), " times the median of the other ranks (",
+                  slow.compute_s, " s against ", slow.median_s, " s a step, steps ",
+                  step - SlowRankWatch::kBlockSteps + 1, " to ", step, ")"));
+  }
 }
 
 void Trainer::settle(bool evaluation_scheduled, bool stop) {
@@ -303,13 +336,15 @@ void Trainer::finish() {
   result_.real_tokens_per_s_mean = throughput_.mean();
   const ProcessMemory memory = process_memory();
   const Json mine = {std::max(peak_private_bytes_, memory.private_bytes), memory.peak_rss_bytes,
-                     peak_tensor_bytes()};
+                     peak_tensor_bytes(),
+                     Json{{"compute_s", total_.compute_s}, {"wait_s", total_.wait_s}}};
   for (const std::string& text :
        world_.world_group().all_gather_bytes(dump_json(mine), "memory of the ranks")) {
     const Json of_rank = parse_json(text, "memory of a rank");
     result_.peak_rss_bytes.push_back(as_int(of_rank[0], "memory of a rank"));
     result_.vm_hwm_bytes.push_back(as_int(of_rank[1], "memory of a rank"));
     result_.peak_tensor_bytes.push_back(of_rank[2]);
+    result_.ranks.push_back(of_rank[3]);
   }
   result_.timings = phases_.seconds();
 }

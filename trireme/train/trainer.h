@@ -65,7 +65,8 @@ struct TrainResult {
   std::vector<int64_t> peak_rss_bytes;     // by rank: most private memory at a step's end
   std::vector<int64_t> vm_hwm_bytes;       // by rank: the kernel's peak, shared pages included
   Json peak_tensor_bytes = Json::array();  // by rank, see meters.h
-  Json timings = Json::object();           // seconds of this rank by phase
+  Json ranks = Json::array();     // by rank: {compute_s, wait_s} of all steps (rank_times.h)
+  Json timings = Json::object();  // seconds of this rank by phase
 
   // Into report.metrics and report.timings, under the names that scripts read.
   void add_to(Report& report) const;
