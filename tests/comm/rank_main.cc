@@ -30,6 +30,9 @@ comm::WorldOptions options() {
   if (const char* name = std::getenv("TEST_INTERFACE")) {
     o.interface = name;
   }
+  if (const char* backend = std::getenv("TEST_BACKEND")) {
+    o.backend = backend;
+  }
   if (const char* folder = std::getenv("TEST_FLIGHT_DIR")) {
     o.flight_dir = folder;
   }

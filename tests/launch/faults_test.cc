@@ -44,6 +44,17 @@ class Loop {
   Process process_;
 };
 
+// With each backend.
+class Faults : public testing::TestWithParam<const char*> {
+ protected:
+  static comm::Environment with_backend(comm::Environment env = {}) {
+    env["TEST_BACKEND"] = GetParam();
+    return env;
+  }
+};
+INSTANTIATE_TEST_SUITE_P(With, Faults, testing::Values("gloo", "shm"),
+                         [](const auto& info) { return std::string(info.param); });
+
 int64_t lines(const std::string& text) {
   return std::count(text.begin(), text.end(), '\n');
 }
@@ -106,10 +117,10 @@ class FlightFolder {
       (std::filesystem::temp_directory_path() / cat("trireme-flight-", getpid())).string();
 };
 
-TEST(Faults, AKilledRankIsNamedByAllSurvivorsWithinASecond) {
+TEST_P(Faults, AKilledRankIsNamedByAllSurvivorsWithinASecond) {
   for (const int victim : {0, 1, 3}) {
     const FlightFolder folder;
-    Loop loop(4, {{"TEST_FLIGHT_DIR", folder.path()}});
+    Loop loop(4, with_backend({{"TEST_FLIGHT_DIR", folder.path()}}));
     ASSERT_TRUE(loop.ready()) << loop.process().all();
     const pid_t pid = loop.pid(victim);
     const auto start = Clock::now();
@@ -136,9 +147,9 @@ TEST(Faults, AKilledRankIsNamedByAllSurvivorsWithinASecond) {
   }
 }
 
-TEST(Faults, AStoppedRankIsNamedAtTheDeadline) {
+TEST_P(Faults, AStoppedRankIsNamedAtTheDeadline) {
   const FlightFolder folder;
-  Loop loop(3, {{"TEST_TIMEOUT_S", "1.5"}, {"TEST_FLIGHT_DIR", folder.path()}});
+  Loop loop(3, with_backend({{"TEST_TIMEOUT_S", "1.5"}, {"TEST_FLIGHT_DIR", folder.path()}}));
   ASSERT_TRUE(loop.ready()) << loop.process().all();
   const pid_t pid = loop.pid(1);
   const auto start = Clock::now();
@@ -160,11 +171,12 @@ TEST(Faults, AStoppedRankIsNamedAtTheDeadline) {
 }
 
 // A job whose ranks say that they are there and then go wrong by themselves.
-void expect_named(const std::vector<std::string>& mode, int ranks, size_t sayers, double timeout_s,
-                  double most_s, const std::string& regex) {
+void expect_named(const std::vector<std::string>& mode, const std::string& backend, int ranks,
+                  size_t sayers, double timeout_s, double most_s, const std::string& regex) {
   const FlightFolder folder;
-  Process p(job(ranks, mode),
-            {{"TEST_TIMEOUT_S", cat(timeout_s)}, {"TEST_FLIGHT_DIR", folder.path()}});
+  Process p(job(ranks, mode), {{"TEST_BACKEND", backend},
+                               {"TEST_TIMEOUT_S", cat(timeout_s)},
+                               {"TEST_FLIGHT_DIR", folder.path()}});
   ASSERT_TRUE(within(30, [&] { return ready_pid(p.out(), 0) != 0; })) << p.all();
   expect_one_verdict(p, sayers, Clock::now(), most_s, regex);
   for (int r = 0; r < ranks; ++r) {
@@ -174,38 +186,37 @@ void expect_named(const std::vector<std::string>& mode, int ranks, size_t sayers
   EXPECT_EQ(comm::merge(folder.read(ranks, without)).verdict, verdicts(p.err())[0]);
 }
 
-TEST(Faults, ARankThatSkipsACollectiveIsNamed) {
-  expect_named({"skip"}, 3, 2, 1, 1 + 1,
+TEST_P(Faults, ARankThatSkipsACollectiveIsNamed) {
+  expect_named({"skip"}, GetParam(), 3, 2, 1, 1 + 1,
                "^rank 2 .*has not reached all_reduce #2 of world: its last operation is all_reduce "
                "'first' .*; deadline of 1 s");
 }
 
-TEST(Faults, ARankThatLeavesACollectiveOutIsNamedWithIt) {
-  expect_named({"leave-out"}, 3, 2, 1, 1 + 1,
+TEST_P(Faults, ARankThatLeavesACollectiveOutIsNamedWithIt) {
+  expect_named({"leave-out"}, GetParam(), 3, 2, 1, 1 + 1,
                "^rank 2 .*ended in good order without all_reduce #5 of world: .*it left out "
                "all_reduce 'step/3' \\(#3 of world");
 }
 
-TEST(Faults, ARankWithAnotherSizeIsNamedAtOnce) {
-  expect_named({"differ", "size"}, 3, 3, 60, 1,
+TEST_P(Faults, ARankWithAnotherSizeIsNamedAtOnce) {
+  expect_named({"differ", "size"}, GetParam(), 3, 3, 60, 1,
                "^rank 2 .* is in all_reduce 'second' \\(#2 of world, 11.7 KiB Float\\) where rank "
                "0-1 are in all_reduce 'second' \\(#2 of world, 3.9 KiB Float\\): 11.7 KiB against "
                "3.9 KiB$");
-  expect_named({"differ", "size"}, 2, 2, 60, 1,
+  expect_named({"differ", "size"}, GetParam(), 2, 2, 60, 1,
                "^rank 0 \\(host .*, pid [0-9]*\\), rank 1 \\(host .*\\) differ in the same place: "
                "rank 0 is in all_reduce 'second' .*11.7 KiB against 3.9 KiB$");
 }
 
-TEST(Faults, ARankWithAnotherDtypeOrKindIsNamed) {
-  expect_named({"differ", "dtype"}, 3, 3, 60, 1, "^rank 2 .*7.8 KiB against 3.9 KiB$");
-  expect_named(
-      {"differ", "kind"}, 3, 3, 1, 1 + 1,
-      "^rank 2 .* is in broadcast 'second' .*broadcast against all_reduce");
+TEST_P(Faults, ARankWithAnotherDtypeOrKindIsNamed) {
+  expect_named({"differ", "dtype"}, GetParam(), 3, 3, 60, 1, "^rank 2 .*7.8 KiB against 3.9 KiB$");
+  expect_named({"differ", "kind"}, GetParam(), 3, 3, 1, 1 + 1,
+               "^rank 2 .* is in broadcast 'second' .*broadcast against all_reduce");
 }
 
-TEST(Faults, ARankThatFailsByItselfStopsTheJobAndItsErrorIsSaid) {
+TEST_P(Faults, ARankThatFailsByItselfStopsTheJobAndItsErrorIsSaid) {
   const auto start = Clock::now();
-  Process p(job(3, {"fail"}));
+  Process p(job(3, {"fail"}), with_backend());
   EXPECT_EQ(p.wait(20), 1) << p.all();
   EXPECT_LT(seconds_since(start), 10);
   EXPECT_THAT(p.err(),
@@ -213,8 +224,8 @@ TEST(Faults, ARankThatFailsByItselfStopsTheJobAndItsErrorIsSaid) {
                     ContainsRegex("error: rank 2 .*stopped with an error of its own .*; rank 0 ")));
 }
 
-TEST(Faults, AReceiveThatIsNeverSentIsNamed) {
-  Process p(job(3, {"recv"}), {{"TEST_TIMEOUT_S", "1"}});
+TEST_P(Faults, AReceiveThatIsNeverSentIsNamed) {
+  Process p(job(3, {"recv"}), with_backend({{"TEST_TIMEOUT_S", "1"}}));
   EXPECT_EQ(p.wait(20), 1) << p.all();
   EXPECT_THAT(
       p.err(),
