@@ -356,6 +356,10 @@ ShmHost* World::shm() {
   return parts_->shm.get();
 }
 
+int64_t World::shared_bytes() const {
+  return parts_->shm ? static_cast<int64_t>(arena_bytes(*parts_->shm)) : 0;
+}
+
 FlightRecorder& World::recorder() {
   return *parts_->recorder;
 }

@@ -97,6 +97,8 @@ class World {
   std::string backend() const;
   // This rank's shared memory; null when comm.backend is "gloo", and for a world of one.
   ShmHost* shm();
+  // Bytes of this rank's buffers in shared memory.
+  int64_t shared_bytes() const;
   // What this rank does with its peers; every backend writes into it. A world of one records
   // nothing.
   FlightRecorder& recorder();

@@ -64,7 +64,7 @@ class PhaseClock {
 };
 
 struct ProcessMemory {
-  int64_t private_bytes = 0;   // anonymous memory, resident now
+  int64_t private_bytes = 0;   // anonymous memory, resident now; shared buffers are not in it
   int64_t peak_rss_bytes = 0;  // VmHWM: the most that was ever resident, shared file pages included
 };
 

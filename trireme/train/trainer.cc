@@ -235,7 +235,8 @@ void Trainer::step(StepSource& source) {
   throughput_.add_step(work.tokens, seconds);
   add_time(seconds, world_.recorder().blocked_s() - blocked_before_s);
   name_slow_ranks(outcome.step_before, work.step);
-  peak_private_bytes_ = std::max(peak_private_bytes_, process_memory().private_bytes);
+  peak_private_bytes_ =
+      std::max(peak_private_bytes_, process_memory().private_bytes + world_.shared_bytes());
   cursor_ = work.next;
   result_.step = work.step + 1;
   result_.losses.push_back(outcome.loss);

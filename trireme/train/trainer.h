@@ -62,7 +62,8 @@ struct TrainResult {
   std::string checkpoint;        // the last that was saved; empty: none
   double real_tokens_per_s = 0;  // all ranks; median over blocks of steps
   double real_tokens_per_s_mean = 0;
-  std::vector<int64_t> peak_rss_bytes;     // by rank: most private memory at a step's end
+  std::vector<int64_t>
+      peak_rss_bytes;  // by rank: most private memory and shared buffers at a step's end
   std::vector<int64_t> vm_hwm_bytes;       // by rank: the kernel's peak, shared pages included
   Json peak_tensor_bytes = Json::array();  // by rank, see meters.h
   Json ranks = Json::array();     // by rank: {compute_s, wait_s} of all steps (rank_times.h)
