@@ -199,6 +199,20 @@ TEST(Prepare, AHalfMadeOutputOfOtherInputIsRefused) {
               HasSubstr("b.jsonl has changed"));
 }
 
+TEST(Prepare, TwoAtOnceAreRefused) {
+  const TempDir dir;
+  PrepareOptions first = options(write_inputs(dir), dir / "out");
+  std::string refusal;
+  first.on_progress = [&](const PrepareProgress&) {
+    PrepareOptions second = first;
+    second.on_progress = {};
+    refusal = input_error_of([&] { prepare(second, tokenizer(), "t"); });
+  };
+  prepare(first, tokenizer(), "t");
+  EXPECT_THAT(refusal, AllOf(HasSubstr("out.partial"), HasSubstr("another `data prepare`")));
+  EXPECT_EQ(TokenShard(dir / "out").documents(), 292);
+}
+
 TEST(Prepare, BadDocumentsAreNamedOrLeftOutAndCounted) {
   const TempDir dir;
   const auto refusal = [&](const std::string& content, const std::string& name = "bad.jsonl") {

@@ -58,6 +58,20 @@ TEST(TrainConfig, OutOfRangeNamesKeyAndLimit) {
   }
 }
 
+TEST(TrainConfig, KeysOfAnotherTask) {
+  EXPECT_THAT(refusal({"data.split=0.1"}),
+              AllOf(HasSubstr("data.split"), HasSubstr("train.task = \"lm\"")));
+  EXPECT_THAT(refusal({"model.tokenizer=t"}), HasSubstr("model.tokenizer"));
+  EXPECT_THAT(refusal({"train.task=lm", "data.answerable_only=true"}),
+              AllOf(HasSubstr("data.answerable_only"), HasSubstr("train.task = \"qa\"")));
+  EXPECT_THAT(refusal({"train.task=lm", "data.split=0.1", "data.dev=d"}),
+              AllOf(HasSubstr("data.split"), HasSubstr("data.dev")));
+  EXPECT_THAT(refusal({"train.task=ml"}), AllOf(HasSubstr("train.task"), HasSubstr("lm")));
+  Json effective;  // a split is something to evaluate on
+  EXPECT_NO_THROW(testing::make_config(
+      {"train.task=lm", "data.split=0.1", "train.early_stop_patience=2"}, &effective));
+}
+
 TEST(TrainConfig, TwoKeysForOneThing) {
   Json effective;
   // One that is given on the command line beats the file's other one.

@@ -1,9 +1,14 @@
 #include "trireme/data/prepare.h"
 
+#include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
+#include <cstring>
 #include <exception>
 #include <filesystem>
 #include <thread>
@@ -46,6 +51,26 @@ Json describe_job(const PrepareOptions& options, const text::Tokenizer& tokenize
           {"inputs", describe_inputs(options.source.files)}};
 }
 
+// That nobody else works in the folder: two would write into each other's files.
+class FolderLock {
+ public:
+  explicit FolderLock(const std::string& folder)
+      : fd_(::open((folder + "/lock").c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0666)) {
+    if (fd_ < 0) throw run_error(folder, ": cannot be written: ", std::strerror(errno));
+    if (::flock(fd_, LOCK_EX | LOCK_NB) == 0) return;
+    ::close(fd_);
+    throw input_error(folder,
+                      ": another `data prepare` is writing this output; wait for its end, "
+                      "or give another PREFIX");
+  }
+  ~FolderLock() { ::close(fd_); }
+  FolderLock(const FolderLock&) = delete;
+  FolderLock& operator=(const FolderLock&) = delete;
+
+ private:
+  int fd_;
+};
+
 // PREFIX.partial: tokens and lengths grow, and state.json says how far both are meant; what stands
 // behind that is cut off when the work goes on.
 class PartialOutput {
@@ -55,8 +80,9 @@ class PartialOutput {
 
   // Opens it, new or as it was left. True: it goes on.
   bool open(PrepareResult& result, DocumentPosition& position) {
-    const bool goes_on = file_exists(state_path());
     ensure_dir(folder_);
+    lock_.emplace(folder_);
+    const bool goes_on = file_exists(state_path());
     if (goes_on) {
       read_state(result, position);
     } else {
@@ -184,6 +210,7 @@ class PartialOutput {
   Json job_;
   int64_t token_bytes_ = 0, length_bytes_ = 0;
   std::optional<AppendFile> tokens_, lengths_;
+  std::optional<FolderLock> lock_;
 };
 
 // A document in work, and what became of it.

@@ -1,6 +1,7 @@
 #include "trireme/data/token_corpus.h"
 
 #include <algorithm>
+#include <array>
 
 #include "trireme/base/error.h"
 #include "trireme/base/files.h"
@@ -118,7 +119,7 @@ void TokenCorpus::add_to(Xxh3& hash) const {
   int64_t before = 0, next = 0;  // tokens in front of the document; the next place
   for (int64_t d = 0; d < documents(); ++d) {
     const int64_t length = this->length(d);
-    add(std::vector<int64_t>{length});
+    add(std::array{length});
     if (every == 0) {
       ids.resize(static_cast<size_t>(length));
       read(d, 0, ids);

@@ -25,7 +25,7 @@ at::Tensor cross_entropy(const at::Tensor& logits_tv, const at::Tensor& labels_t
 // How much of the logits exists at once in linear_cross_entropy.
 struct LogitsMemory {
   int64_t chunk_rows = 1024;
-  int64_t kept_bytes = 256 << 20;  // of logits' gradients that wait for backward
+  int64_t kept_bytes = 512 << 20;  // of logits' gradients that wait for backward
 };
 
 // cross_entropy(x W^T, labels, count), W [V, H], a chunk of rows at a time: what a vocabulary of

@@ -261,9 +261,10 @@ void check(const Schema& schema, RunConfig& config) {
         schema.where("data.micro_batch_tokens"), ": ", config.data.micro_batch_tokens,
         " tokens do not hold one window of data.max_length = ", config.data.max_length);
   }
-  if (config.train.early_stop_patience > 0 && config.data.dev.empty()) {
+  if (config.train.early_stop_patience > 0 && config.data.dev.empty() && config.data.split == 0) {
     throw input_error(schema.where("train.early_stop_patience"),
-                      ": needs scores to go by; set data.dev");
+                      ": needs scores to go by; set data.dev",
+                      config.train.task == "lm" ? " or data.split" : "");
   }
   if (config.checkpoint.every > 0 && config.checkpoint.dir.empty()) {
     throw input_error(schema.where("checkpoint.every"), ": there is no folder; set checkpoint.dir");
