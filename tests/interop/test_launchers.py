@@ -56,6 +56,15 @@ def test_ranks_meet(launcher):
 
 
 @pytest.mark.parametrize("launcher", ["torchrun", "mpirun"])
+def test_a_torch_module_trains_on_three_ranks(launcher):
+    done = subprocess.run([*command_of(launcher), BUILD / "ddp_custom_module", "--zero", "1", "--steps", "60"],
+                          env=environment(), text=True, capture_output=True, timeout=150)
+    assert done.returncode == 0, done.stdout + done.stderr
+    losses = [float(loss) for loss in re.findall(r"loss ([\d.]+)", done.stdout)]
+    assert len(losses) == 4 and losses[-1] < 0.5 * losses[0], done.stdout
+
+
+@pytest.mark.parametrize("launcher", ["torchrun", "mpirun"])
 def test_a_rank_that_skips_a_collective_is_named(launcher):
     done = run(launcher, "skip", TEST_TIMEOUT_S="1.5")
     assert done.returncode != 0

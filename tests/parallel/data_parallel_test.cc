@@ -3,11 +3,14 @@
 #include <ATen/autocast_mode.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <torch/csrc/autograd/function_hook.h>
+#include <torch/csrc/autograd/variable.h>
 
 #include <cmath>
 #include <mutex>
 
 #include "tests/base/test_util.h"
+#include "tests/parallel/recording_group.h"
 #include "tests/parallel/tiny_model.h"
 #include "tests/parallel/torch_models.h"
 #include "trireme/base/error.h"
@@ -18,11 +21,14 @@ namespace {
 
 using testing::ConvNet;
 using testing::Curve;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using testing::images;
+using ::testing::IsEmpty;
 using testing::loss_sum;
 using testing::make_model;
 using testing::Stack;
+using ::testing::StartsWith;
 using testing::TinyTransformer;
 
 constexpr int64_t kSamples = 13;  // not divisible by any number of ranks
@@ -212,6 +218,27 @@ TEST(DataParallel, TorchsAutocastWorks) {
   });
 }
 
+TEST(DataParallel, RecomputeDrawsTorchsDropoutAgain) {
+  const auto norm = [](bool recompute) {
+    double value = 0;
+    comm::run_ranks(1, [&](comm::World& world) {
+      const auto model = make_model<Stack>();
+      DataParallel dp(*model, world.world_group(),
+                      {.recompute = recompute, .module = {.units = Stack::units()}});
+      model->run_unit = [&dp](const std::string& name, const at::Tensor& x,
+                              const Stack::Forward& f) {
+        return dp.run_unit(
+            name, x, [f](const at::Tensor& in) { return at::dropout(f(in), 0.5, /*train=*/true); });
+      };
+      at::manual_seed(11);
+      dp.backward(loss_sum(*model, images(8, 0), 0, 8));
+      value = dp.step(kRate).grad_norm;
+    });
+    return value;
+  };
+  EXPECT_NEAR(norm(true), norm(false), 1e-6 * norm(false));
+}
+
 TEST(DataParallel, Stage3WithoutUnitsShowsTheLineToChange) {
   comm::run_ranks(1, [](comm::World& world) {
     const auto model = make_model<ConvNet>();
@@ -350,13 +377,50 @@ TEST(DataParallel, AFailedBackwardLeavesACleanStart) {
   });
 }
 
+// Notes how many sums were asked for before its parameter's gradient came.
+struct CallsBefore final : torch::autograd::PostAccumulateGradHook {
+  CallsBefore(const testing::RecordingGroup& group, std::vector<size_t>* calls)
+      : group(group), calls(calls) {}
+  void operator()(const at::Tensor&) override { calls->push_back(group.calls.size()); }
+  const testing::RecordingGroup& group;
+  std::vector<size_t>* calls;
+};
+
+TEST(DataParallel, SumsBeginWhileBackwardGoesOnAndOnlyInTheLastMicroBatch) {
+  const auto model = make_model<ConvNet>();
+  testing::RecordingGroup group;
+  std::vector<size_t> calls;
+  torch::autograd::impl::set_post_acc_grad_hooks(model->conv1->weight,
+                                                 std::make_unique<CallsBefore>(group, &calls));
+  DataParallel dp(*model, group, {.module = {.bucket_bytes = 200}});
+  dp.begin_step(2);
+  dp.backward(loss_sum(*model, images(4, 0), 0, 4));
+  EXPECT_THAT(group.calls, IsEmpty());
+  dp.backward(loss_sum(*model, images(4, 1), 0, 4));
+  // Of three buckets the first layer's alone had not begun when its gradient came.
+  EXPECT_THAT(calls, ElementsAre(0U, 2U));
+  EXPECT_THAT(group.calls, ElementsAre(StartsWith("grads/fc.weight..fc.bias:"),
+                                       StartsWith("grads/norm.weight..conv2.bias:"),
+                                       StartsWith("grads/conv1.weight..conv1.bias:")));
+}
+
+TEST(DataParallel, AStepNeedsABackward) {
+  comm::run_ranks(1, [](comm::World& world) {
+    const auto model = make_model<ConvNet>();
+    DataParallel dp(*model, world.world_group());
+    EXPECT_THAT(test::run_error_of([&] { dp.step(kRate); }), HasSubstr("without a backward()"));
+  });
+}
+
 TEST(DataParallel, MicroBatchesThatWereAnnouncedMustCome) {
   comm::run_ranks(1, [](comm::World& world) {
     const auto model = make_model<ConvNet>();
     DataParallel dp(*model, world.world_group());
     dp.begin_step(2);
     dp.backward(loss_sum(*model, images(4, 0), 0, 4));
-    EXPECT_THROW(dp.step(kRate), Error);
+    EXPECT_THAT(test::run_error_of([&] { dp.step(kRate); }), HasSubstr("after 1 of 2"));
+    dp.backward(loss_sum(*model, images(4, 0), 0, 4));  // a fresh start
+    EXPECT_GT(dp.step(kRate).grad_norm, 0);
   });
 }
 

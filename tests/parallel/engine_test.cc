@@ -7,6 +7,7 @@
 #include <cmath>
 #include <mutex>
 
+#include "tests/parallel/recording_group.h"
 #include "tests/parallel/tiny_model.h"
 #include "trireme/base/error.h"
 #include "trireme/comm/testing.h"
@@ -17,6 +18,7 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using testing::RecordingGroup;
 using testing::tiny_data;
 using testing::tiny_loss;
 using testing::TinyModel;
@@ -150,38 +152,6 @@ TEST_P(EngineRanks, EqualsOneProcess) {
 INSTANTIATE_TEST_SUITE_P(All, EngineRanks,
                          ::testing::Combine(::testing::Values(1, 2, 3, 4),
                                             ::testing::Values(at::kFloat, at::kBFloat16)));
-
-// Records which operations were asked for.
-class RecordingGroup final : public comm::Group {
- public:
-  int rank() const override { return 0; }
-  int size() const override { return 2; }
-  comm::WorkPtr all_reduce(at::Tensor buffer, comm::ReduceOp, std::string_view tag) override {
-    calls.push_back(cat(tag, ":", buffer.numel()));
-    return comm::finished_work();
-  }
-  comm::WorkPtr broadcast(at::Tensor, int, std::string_view) override {
-    return comm::finished_work();
-  }
-  comm::WorkPtr all_gather(at::Tensor, at::Tensor, std::string_view) override {
-    throw std::logic_error("not used");
-  }
-  comm::WorkPtr reduce_scatter(at::Tensor, at::Tensor, comm::ReduceOp, std::string_view) override {
-    throw std::logic_error("not used");
-  }
-  comm::WorkPtr all_to_all(at::Tensor, at::Tensor, std::string_view) override {
-    throw std::logic_error("not used");
-  }
-  comm::WorkPtr send(at::Tensor, int, std::string_view) override {
-    throw std::logic_error("not used");
-  }
-  comm::WorkPtr recv(at::Tensor, int, std::string_view) override {
-    throw std::logic_error("not used");
-  }
-  void barrier(std::string_view) override {}
-
-  std::vector<std::string> calls;
-};
 
 // Calls ready() as backward would.
 void ready_all(const std::vector<nn::UnitParams>& units, size_t unit) {

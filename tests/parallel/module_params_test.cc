@@ -69,7 +69,7 @@ TEST(ModuleParams, TensorsStayTheObjectsThatTheyAre) {
     ModuleParams params(*model, {});
     {
       Engine engine(params.units(), world.world_group(), {.compute_dtype = at::kBFloat16});
-      params.bind(engine, world.world_group(), at::kBFloat16);
+      params.bind(engine, at::kBFloat16);
       EXPECT_EQ(handle.scalar_type(), at::kBFloat16);
       EXPECT_TRUE(handle.is_alias_of(engine.flat_buffers()[0].value));
       // The master is what the module was, not its rounding.
@@ -97,7 +97,7 @@ TEST(ModuleParams, AHookThatWasThereRunsAndIsPutBack) {
     {
       ModuleParams params(*model, {});
       Engine engine(params.units(), world.world_group(), {});
-      params.bind(engine, world.world_group(), at::kFloat);
+      params.bind(engine, at::kFloat);
       engine.begin_step(1);
       loss_sum(*model, images(4, 0), 0, 4).backward();
       engine.end_micro_batch();
@@ -127,7 +127,7 @@ TEST(ModuleParams, BuffersAreTheRanksOwnUntilTheyAreBroadcast) {
     WithNorm model;
     ModuleParams params(model, {});
     Engine engine(params.units(), world.world_group(), {});
-    params.bind(engine, world.world_group(), at::kFloat);
+    params.bind(engine, at::kFloat);
     model.norm(at::full({2, 3}, static_cast<double>(rank)));
     own[rank] = model.norm->running_mean.sum().item<double>();
     params.broadcast_buffers(world.world_group(), 1);
@@ -144,7 +144,7 @@ TEST(ModuleParams, InBf16BuffersAreToo) {
     WithNorm model;
     ModuleParams params(model, {});
     Engine engine(params.units(), world.world_group(), {.compute_dtype = at::kBFloat16});
-    params.bind(engine, world.world_group(), at::kBFloat16);
+    params.bind(engine, at::kBFloat16);
     EXPECT_EQ(model.norm->running_mean.scalar_type(), at::kBFloat16);
     EXPECT_EQ(model.norm->num_batches_tracked.scalar_type(), at::kLong);
     const at::Tensor y = model.fc(model.norm(at::randn({4, 3}).to(at::kBFloat16)));
@@ -158,7 +158,7 @@ TEST(ModuleParams, SparseGradientsCount) {
     torch::nn::Embedding table(torch::nn::EmbeddingOptions(5, 2).sparse(true));
     ModuleParams params(*table, {});
     Engine engine(params.units(), world.world_group(), {});
-    params.bind(engine, world.world_group(), at::kFloat);
+    params.bind(engine, at::kFloat);
     engine.begin_step(1);
     table(at::tensor({1, 3, 3}, at::kLong)).sum().backward();
     engine.end_micro_batch();

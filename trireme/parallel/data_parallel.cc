@@ -60,7 +60,7 @@ DataParallel::DataParallel(std::unique_ptr<ModuleParams> module,
 DataParallel::DataParallel(torch::nn::Module& module, comm::Group& group,
                            const DataParallelOptions& options)
     : DataParallel(params_of(module, options), {}, group, options) {
-  module_->bind(engine_, group, options.dtype);
+  module_->bind(engine_, options.dtype);
 }
 
 DataParallel::DataParallel(const std::vector<nn::UnitParams>& units, uint64_t seed,
@@ -110,8 +110,14 @@ void DataParallel::backward(const at::Tensor& loss) {
 }
 
 StepResult DataParallel::step(double lr) {
-  engine_.finish_step();
+  if (!in_step_) throw run_error("step() without a backward() before it");
   in_step_ = false;
+  try {
+    engine_.finish_step();
+  } catch (...) {
+    engine_.abandon_step();
+    throw;
+  }
   const StepResult result{engine_.grad_norm()};
   if (!std::isfinite(result.grad_norm)) {
     constexpr size_t kShown = 8;

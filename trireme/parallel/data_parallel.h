@@ -11,9 +11,10 @@
 // the global norm.
 //
 // - Losses are shares: each rank's, divided by the count of the whole global batch, so that
-// gradients
-//   simply add up. Nothing divides by the number of ranks; ranks may have batches of unequal size.
-// - Accumulation: begin_step(n), n times backward(), step(). Only the last backward communicates.
+//   gradients simply add up. Nothing divides by the number of ranks; ranks may have batches of
+//   unequal size.
+// - Accumulation: begin_step(n), n times backward(), step(). Only the last backward communicates;
+//   from ZeRO stage 2 on each does.
 // - Every rank calls the same methods in the same order, with the same number of micro-batches.
 #pragma once
 

@@ -188,7 +188,8 @@ void ModuleParams::cut_the_rest(const std::vector<nn::Param*>& rest, int64_t buc
   close();
 }
 
-void ModuleParams::bind(Engine& engine, comm::Group& group, at::ScalarType compute_dtype) {
+void ModuleParams::bind(Engine& engine, at::ScalarType compute_dtype) {
+  comm::Group& group = engine.group();
   if (group.rank() == 0) copy_to(engine);
   engine.broadcast_masters(0);
   {

@@ -2,16 +2,14 @@
 //
 //   ModuleParams params(*model, {});
 //   Engine engine(params.units(), group, {.compute_dtype = at::kBFloat16});
-//   params.bind(engine);                 // from here on the module computes with the engine's
-//   values loss(model->forward(x)).backward();  // gradients go to main_grad, Params say ready()
+//   params.bind(engine, at::kBFloat16);    // the module computes with the engine's values
+//   loss(model->forward(x)).backward();    // gradients to main_grad; Params say ready()
 //
 // - Names are torch's (Module::named_parameters). A tensor that is registered under several names
-// is
-//   one Param; the later names are its aliases.
+//   is one Param; the later names are its aliases.
 // - Parameters without requires_grad are frozen: no Param, no gradient, no communication.
 // - The module's tensors stay the objects that they are (handles to them stay good); what changes
-// is
-//   their memory: a view in the engine's flat bucket, row-major, in its compute dtype.
+//   is their memory: a view in the engine's flat bucket, row-major, in its compute dtype.
 // - One hook a parameter (post-accumulate: torch has one slot a tensor) adds `.grad` to main_grad,
 //   drops it and calls ready(). A hook that was there runs first, and is put back at the end.
 // - Buffers (a batch norm's statistics) are the rank's own.
@@ -63,7 +61,7 @@ class ModuleParams {
 
   // Rank 0's parameters (frozen ones too) and buffers become everyone's: the masters of `engine`,
   // which was made of units(), and through them the module's tensors. Every rank calls it.
-  void bind(Engine& engine, comm::Group& group, at::ScalarType compute_dtype);
+  void bind(Engine& engine, at::ScalarType compute_dtype);
   // Its steps, for who makes the engine elsewhere (a Task of the trainer). The masters take this
   // rank's values (call it on one rank, before Engine::broadcast_masters):
   void copy_to(Engine& engine) const;
