@@ -41,6 +41,10 @@ class Commands(ProgramTest):
             losses[ranks] = metrics["loss"]
             self.assertEqual(len(metrics["loss"]), 12)
             self.assertEqual(len(metrics["peak_rss_bytes"]), ranks)
+            self.assertEqual(len(metrics["ranks"]), ranks)
+            for of_rank in metrics["ranks"]:
+                self.assertGreater(of_rank["compute_s"], 0)
+                self.assertEqual(of_rank["wait_s"] > 0, ranks > 1)
             self.assertGreater(metrics["real_tokens_per_s"], 0)
             for key in ("em", "f1", "has_ans_f1", "no_ans_f1"):
                 self.assertIn(key, metrics["eval"])
