@@ -71,7 +71,7 @@ class WrongInput(ProgramTest):
         self.fails("optim.lr", arguments=["--set", "optim.lr=-1"])
         self.fails("max_length", "40 positions", arguments=["--set", "data.max_length=64"])
         self.fails("parallel.tp", arguments=["--set", "parallel.tp=2"])
-        self.fails("parallel.zero", arguments=["--set", "parallel.zero=1"])
+        self.fails("parallel.zero", arguments=["--set", "parallel.zero=4"])
         self.fails("parallel.dp", "1 rank", arguments=["--set", "parallel.dp=2"])
         self.fails("comm.backend", arguments=["--set", "comm.backend=nccl"])
         self.write_config("[extra]\nkey = 1\n")

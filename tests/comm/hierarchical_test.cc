@@ -70,7 +70,9 @@ TEST_P(Hierarchy, EqualOnAllRanksAndTheSameAgain) {
       const at::Tensor all = at::empty({4, 100003});
       group.all_gather(all, x, "all")->wait();
       for (int r = 0; r < 4; ++r) EXPECT_TRUE(at::equal(all[r], x));
-      if (first.defined()) EXPECT_TRUE(at::equal(first, x));
+      if (first.defined()) {
+        EXPECT_TRUE(at::equal(first, x));
+      }
       first = x;
     }
   });
@@ -105,7 +107,8 @@ TEST_P(Hierarchy, TheOtherOperations) {
     }
     for (const WorkPtr& work : works) work->wait();
     for (int r = 0; r < 4; ++r) {
-      if (r != me) EXPECT_EQ(got[static_cast<size_t>(r)][6].item<int>(), 10 * r + me);
+      if (r == me) continue;
+      EXPECT_EQ(got[static_cast<size_t>(r)][6].item<int>(), 10 * r + me);
     }
     group.barrier("b");
     group.patient_barrier("b");

@@ -297,7 +297,7 @@ class HierarchicalGroup : public GroupBase {
   HierarchicalParts parts_;
   std::vector<int64_t> by_place_;  // group ranks by place in the host, then host: the order in
                                    // which parts pass through the two groups
-  std::vector<Place> places_;  // by group rank
+  std::vector<Place> places_;      // by group rank
   Worker worker_;
 };
 

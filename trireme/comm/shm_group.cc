@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <exception>
 #include <map>
 #include <sstream>
 #include <torch/csrc/distributed/c10d/Store.hpp>
@@ -172,10 +173,14 @@ class ShmGroup : public GroupBase {
     lane_ = add_lane();
   }
 
-  // Peers may need what was begun and not waited for.
+  // Peers may need what was begun and not waited for; not from a rank that fails.
   ~ShmGroup() override {
-    for (const auto& lane : lanes_)
-      host_->runner.drain(*lane, [this] { return faults_->failed(); });
+    const auto deadline = Clock::now() + faults_->timeout;
+    const bool fails = std::uncaught_exceptions() > 0;
+    for (const auto& lane : lanes_) {
+      host_->runner.drain(*lane,
+                          [&] { return fails || faults_->failed() || Clock::now() >= deadline; });
+    }
     for (const auto& lane : lanes_) host_->runner.remove(lane);
   }
 

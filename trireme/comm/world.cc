@@ -322,7 +322,10 @@ std::unique_ptr<Group> World::make_shm(const std::vector<int>& ranks, const std:
 std::unique_ptr<Group> World::make_hierarchy(const std::vector<int>& ranks,
                                              const std::vector<std::vector<int>>& hosts,
                                              const std::string& name) {
-  HierarchicalParts parts{.name = name, .ranks = ranks, .timeout_s = options_.timeout_s};
+  HierarchicalParts parts;
+  parts.name = name;
+  parts.ranks = ranks;
+  parts.timeout_s = options_.timeout_s;
   std::vector<int> across;
   for (const std::vector<int>& host : hosts) {
     auto& members = parts.hosts.emplace_back();
