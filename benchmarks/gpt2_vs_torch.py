@@ -60,8 +60,12 @@ def theirs(args, dtype, mode):
     env = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
     if Path(TCMALLOC).exists():
         env["LD_PRELOAD"] = TCMALLOC
-    printed = checked(command, cwd=args.peers, env=env)
-    result = json.loads(next(line for line in printed.splitlines() if line.startswith("RESULT ")).removeprefix("RESULT "))
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, cwd=args.peers, env=env)
+    # Its processes may abort on leaving, when everything is measured and printed.
+    printed = next((line for line in done.stdout.splitlines() if line.startswith("RESULT ")), None)
+    if printed is None:
+        sys.exit(f"{' '.join(map(str, command))}: exit {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    result = json.loads(printed.removeprefix("RESULT "))
     return result["rates"]["tokens/s"][0], max(result["peak_rss_mb"])
 
 
