@@ -20,7 +20,7 @@ struct GenerateArguments {
   std::string model, prompt, prompt_file, report;
   std::string precision = "fp32";
   tasks::GenerateOptions options;
-  int threads = 0;
+  int threads = 1;
 };
 
 const char* name_of(tasks::StopReason reason) {
@@ -170,7 +170,9 @@ void add_generate_command(CLI::App& app, Run& run) {
           ->check(CLI::Range(0.0, 1.0))
           ->capture_default_str()};
   command->add_option("--seed", sampling.seed, "Seed of the draws.")->capture_default_str();
-  command->add_option("--threads", arguments->threads, "Compute threads; 0: one a core.")
+  command
+      ->add_option("--threads", arguments->threads,
+                   "Compute threads; 0: one a core, which pays for large models on idle cores.")
       ->check(CLI::Range(0, 1024))
       ->capture_default_str();
   add_precision_option(*command, &arguments->precision);
