@@ -137,6 +137,21 @@ std::string refusal(const Settings& settings, const std::string& from,
   return "";
 }
 
+// Rank 0 cannot write while the others send: all of them say why, and nobody waits.
+TEST(SaveOfShards, ThatFailsOnRankZeroFailsEverywhere) {
+  const TempDir dir;
+  ensure_dir(dir.file("step-00000003"));
+  write_file_atomic(dir.file("step-00000003/thesis.txt"), "years of work");
+  try {
+    train_fake({.settings = {"parallel.zero=3", "checkpoint.dir=" + dir.path(), "train.stop_at=3"},
+                .ranks = 3});
+    ADD_FAILURE() << "saved";
+  } catch (const Error& e) {
+    EXPECT_THAT(e.what(), HasSubstr("step-00000003"));
+  }
+  EXPECT_EQ(read_file(dir.file("step-00000003/thesis.txt")), "years of work");
+}
+
 TEST(ResumeRefuses, WhatIsNotTheSameRun) {
   const TempDir dir;
   const std::string saved = "checkpoint.dir=" + dir.path();

@@ -8,7 +8,6 @@
 
 #include "trireme/base/error.h"
 #include "trireme/base/json.h"
-#include "trireme/base/list_text.h"
 #include "trireme/optim/grad_norm.h"
 
 namespace trireme::parallel {
@@ -56,8 +55,7 @@ Engine::Engine(const std::vector<nn::UnitParams>& units, comm::Group& group,
         layout, group,
         BucketOptions{options.zero_stage, options.compute_dtype, options.chunk_bytes}));
     buffers_.push_back(buckets_.back()->buffer());
-    const std::vector<bool> none(layout.slots.size(), false);
-    arrivals_.push_back({.ready = none, .used = none, .pending = none.size()});
+    arrivals_.add(layout);
   }
   if (gathers()) map_units(units);
 }
@@ -84,7 +82,7 @@ void Engine::map_units(const std::vector<nn::UnitParams>& units) {
     indices.erase(std::unique(indices.begin(), indices.end()), indices.end());
     for (const size_t index : indices) {
       of_unit.buckets.push_back(buckets_[index].get());
-      ++arrivals_[index].units;
+      arrivals_.add_unit(index);
     }
     mapped.push_back(std::move(of_unit));
     unit_buckets_.push_back(std::move(indices));
@@ -101,12 +99,17 @@ void Engine::init(uint64_t seed) {
 }
 
 void Engine::sync_values() {
-  for (const auto& bucket : buckets_) bucket->round_masters();
-  gather_updates();
+  for (const auto& bucket : buckets_) {
+    bucket->round_masters();
+    bucket->start_gather_updates();
+  }
+  for (const auto& bucket : buckets_) bucket->wait_values();
 }
 
 void Engine::gather_updates() {
-  for (const auto& bucket : buckets_) bucket->start_gather_updates();
+  for (const auto& bucket : buckets_) {
+    if (!bucket->frozen()) bucket->start_gather_updates();
+  }
   for (const auto& bucket : buckets_) bucket->wait_values();
 }
 
@@ -121,20 +124,11 @@ void Engine::begin_step(int micro_batches) {
   in_step_ = true;
   micro_batch_ = 0;
   micro_batches_ = micro_batches;
-  for (size_t b = 0; b < buckets_.size(); ++b) {
-    if (!buckets_[b]->frozen()) buckets_[b]->begin_step();
-    arrivals_[b].used.assign(arrivals_[b].used.size(), false);
-  }
-  start_micro_batch();
-}
-
-void Engine::start_micro_batch() {
   unlaunched_ = buckets_.size();
-  for (Arrivals& arrivals : arrivals_) {
-    arrivals.ready.assign(arrivals.ready.size(), false);
-    arrivals.pending = arrivals.ready.size();
-    arrivals.open_units = arrivals.units;
+  for (const auto& bucket : buckets_) {
+    if (!bucket->frozen()) bucket->begin_step();
   }
+  arrivals_.begin_step();
 }
 
 void Engine::grad_needed(nn::Param& param) {
@@ -150,23 +144,13 @@ void Engine::grad_needed(nn::Param& param) {
 void Engine::param_ready(nn::Param& param) {
   const Place place = place_of(param);
   if (!in_step_) throw run_error("gradient of ", param.spec.name, " arrived outside a step");
-  Arrivals& arrivals = arrivals_[place.bucket];
-  const size_t slot = place.slot;
-  if (arrivals.ready[slot]) {
-    throw run_error("gradient of ", param.spec.name,
-                    " was complete twice in one micro-batch: it is used more often than its ",
-                    param.uses, " declared uses");
-  }
-  arrivals.ready[slot] = true;
-  arrivals.used[slot] = true;
-  if (--arrivals.pending == 0 && !gathers() && reduces_now()) {
-    launch(/*even_if_not_complete=*/false);
-  }
+  arrivals_.arrive(place.bucket, place.slot);
+  if (!gathers() && reduces_now()) launch(/*even_if_not_complete=*/false);
 }
 
 bool Engine::complete(size_t bucket) const {
   if (buckets_[bucket]->frozen()) return true;
-  return gathers() ? arrivals_[bucket].open_units <= 0 : arrivals_[bucket].pending == 0;
+  return gathers() ? arrivals_.units_over(bucket) : arrivals_.full(bucket);
 }
 
 void Engine::launch(bool even_if_not_complete) {
@@ -189,47 +173,23 @@ void Engine::end_micro_batch() {
   if (!in_step_ || micro_batch_ >= micro_batches_) {
     throw run_error("end_micro_batch without a micro-batch: begin_step announced ", micro_batches_);
   }
-  // A Param with some uses in this micro-batch but not all of them has its gradient nonetheless;
-  // its count starts anew.
-  for (size_t b = 0; b < buckets_.size(); ++b) {
-    if (arrivals_[b].pending == 0) continue;
-    for (size_t slot = 0; slot < arrivals_[b].used.size(); ++slot) {
-      nn::Param& param = *buckets_[b]->layout().slots[slot].param;
-      if (param.ready_calls() > 0) arrivals_[b].used[slot] = true;
-      param.reset_ready();
-    }
-  }
+  arrivals_.end_micro_batch();
   if (gatherer_) gatherer_->drop_ahead();
   if (reduces_every_micro_batch()) {
     launch(/*even_if_not_complete=*/true);
     finish_under_way();
   }
   ++micro_batch_;
-  if (micro_batch_ < micro_batches_) start_micro_batch();
-}
-
-void Engine::check_used() const {
-  std::vector<std::string> names;
-  for (size_t b = 0; b < buckets_.size(); ++b) {
-    if (buckets_[b]->frozen()) continue;
-    for (size_t slot = 0; slot < arrivals_[b].used.size(); ++slot) {
-      if (arrivals_[b].used[slot]) continue;
-      names.push_back(buckets_[b]->layout().slots[slot].param->spec.name);
-    }
-  }
-  if (names.empty()) return;
-  constexpr size_t kMost = 10;
-  throw run_error("no gradient arrived for ", names.size(),
-                  " parameter(s): ", list_text(names, kMost),
-                  "; the loss does not depend on them: leave them out of the model, or let unused "
-                  "parameters count as zero");
+  if (micro_batch_ == micro_batches_) return;
+  unlaunched_ = buckets_.size();
+  arrivals_.begin_micro_batch();
 }
 
 void Engine::finish_step() {
   if (!in_step_ || micro_batch_ != micro_batches_) {
     throw run_error("finish_step after ", micro_batch_, " of ", micro_batches_, " micro-batches");
   }
-  if (options_.unused == Unused::kError) check_used();
+  if (options_.unused == Unused::kError) arrivals_.check_all_used();
   launch(/*even_if_not_complete=*/true);
   finish_under_way();
   in_step_ = false;
@@ -331,7 +291,7 @@ void Engine::after_backward(const nn::UnitId& unit) {
   if (!gatherer_) return;
   const size_t index = index_of(unit);
   gatherer_->after_backward(index);
-  for (const size_t bucket : unit_buckets_[index]) --arrivals_[bucket].open_units;
+  for (const size_t bucket : unit_buckets_[index]) arrivals_.end_unit(bucket);
   launch(/*even_if_not_complete=*/false);
 }
 

@@ -46,6 +46,7 @@
 #include "trireme/nn/param.h"
 #include "trireme/nn/unit.h"
 #include "trireme/optim/flat_buffer.h"
+#include "trireme/parallel/arrivals.h"
 #include "trireme/parallel/bucket.h"
 #include "trireme/parallel/gatherer.h"
 #include "trireme/parallel/region.h"
@@ -128,14 +129,6 @@ class Engine final : public nn::GradSink, public nn::UnitHooks {
 
  private:
   friend class WholeValues;
-  // Which gradients of a bucket have come.
-  struct Arrivals {
-    std::vector<bool> ready;  // by slot, in this micro-batch
-    std::vector<bool> used;   // by slot, in any micro-batch of this step
-    size_t pending = 0;       // Params not ready in this micro-batch
-    int units = 0;            // that hold a Param of it
-    int open_units = 0;       // of them, whose backward has not ended in this micro-batch
-  };
   struct Place {
     size_t bucket;
     size_t slot;
@@ -146,7 +139,6 @@ class Engine final : public nn::GradSink, public nn::UnitHooks {
   Place place_of(const nn::Param& param) const;
   void map_units(const std::vector<nn::UnitParams>& units);
   size_t index_of(const nn::UnitId& unit) const;
-  void start_micro_batch();
   bool reduces_now() const {
     return reduces_every_micro_batch() || micro_batch_ + 1 == micro_batches_;
   }
@@ -154,13 +146,12 @@ class Engine final : public nn::GradSink, public nn::UnitHooks {
   // Starts the buckets that are next in order: complete ones, or all of them.
   void launch(bool even_if_not_complete);
   void finish_under_way();
-  void check_used() const;
   std::vector<std::string> non_finite(size_t most, at::Tensor optim::FlatBuffer::*which) const;
 
   comm::Group& group_;
   EngineOptions options_;
   std::vector<std::unique_ptr<Bucket>> buckets_;
-  std::vector<Arrivals> arrivals_;          // by bucket
+  Arrivals arrivals_;                       // by bucket
   std::vector<optim::FlatBuffer> buffers_;  // by bucket
   std::vector<Region> whole_regions_, regions_;
   std::unordered_map<const nn::Param*, Place> places_;
