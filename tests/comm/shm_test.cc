@@ -3,9 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <random>
+#include <numeric>
 
 #include "trireme/base/error.h"
+#include "trireme/base/random.h"
 #include "trireme/comm/local_peers.h"
 #include "trireme/comm/shm_arena.h"
 #include "trireme/comm/shm_group.h"
@@ -107,7 +108,8 @@ TEST_P(Shm, RandomRowsOfOperations) {
         std::vector<int> ranks(static_cast<size_t>(world.size()));
         std::iota(ranks.begin(), ranks.end(), 0);
         const auto second = world.make_group(ranks, "second");
-        std::mt19937 draw(7);  // the same on every rank
+        // The same on every rank.
+        auto draw = [count = uint64_t{0}]() mutable { return random_bits(7, 0, count++); };
         struct Running {
           at::Tensor x;
           at::Tensor expected;
@@ -123,7 +125,7 @@ TEST_P(Shm, RandomRowsOfOperations) {
             Group& group = draw() % 3 == 0 ? *second : world.world_group();
             at::Tensor x = noise(world.rank(), n, seed);
             if (in_arena) x = shared(world, x);
-            const int root = static_cast<int>(draw() % static_cast<unsigned>(world.size()));
+            const int root = static_cast<int>(draw() % static_cast<uint64_t>(world.size()));
             if (draw() % 4 == 0) {
               row.push_back({x, noise(root, n, seed), group.broadcast(x, root, "b")});
             } else {
