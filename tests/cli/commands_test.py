@@ -211,6 +211,19 @@ class Commands(ProgramTest):
         done = run("data", "tokenize", "--tokenizer", self.model, "--special", stdin="cat")
         self.assertEqual(json.loads(done.stdout)["tokens"], ["[CLS]", "cat", "[SEP]"])
 
+    def test_bench_allreduce_reports_every_path(self):
+        report = self.folder / "bench.json"
+        done = run("bench", "allreduce", "--ranks", 3, "--bytes", "4K,100K", "--seconds", "0.01", "--pool", "4M", "--report", report)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        rows = json.loads(report.read_text())["metrics"]["results"]
+        self.assertEqual({(r["backend"], r["path"]) for r in rows},
+                         {("gloo", "staged"), ("shm", "staged"), ("shm", "arena"), ("loop", "arena")})
+        self.assertEqual({r["bytes"] for r in rows}, {4096, 102400})
+        self.assertTrue(all(r["time_us"] > 0 and r["ranks"] == 3 and r["dtype"] == "fp32" for r in rows))
+        self.expect_error(run("bench", "allreduce", "--bytes", "4X"), 2, "--bytes 4X", "64K")
+        self.expect_error(run("bench", "allreduce", "--backends", "mpi"), 2, "mpi", "gloo, shm")
+        self.expect_error(run("bench", "allreduce", "--dtype", "fp8"), 2, "fp8", "bf16")
+
     def test_doctor_reports(self):
         report = self.folder / "doctor.json"
         done = run("doctor", "--report", report)

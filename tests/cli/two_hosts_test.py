@@ -64,7 +64,7 @@ class TwoHosts(ProgramTest):
 
     def test_shared_memory_in_the_host_and_the_network_between(self):
         report = self.folder / "bench.json"
-        done = self.launch("bench", "allreduce", "--bytes", "32M", "--backends", "gloo,shm", "--seconds", "0.6", "--report",
+        done = self.launch("bench", "allreduce", "--bytes", "32M", "--backends", "gloo,shm", "--seconds", "0.6", "--pool", "256M", "--report",
                            report)
         self.assertEqual([d.returncode for d in done], [0, 0], done[0].stderr + done[1].stderr)
         result = json.loads(report.read_text())

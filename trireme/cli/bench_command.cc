@@ -27,10 +27,11 @@ struct AllReduceArguments {
   std::vector<std::string> backends = {"gloo", "shm"};
   std::string dtype = "fp32";
   double seconds = 1;  // of timed operations, a row
+  std::string pool;    // of all ranks together; empty: 8 times the last-level cache
   std::string report;
 };
 
-int64_t parse_bytes(const std::string& text) {
+int64_t parse_bytes(const std::string& option, const std::string& text) {
   size_t used = 0;
   double number = 0;
   try {
@@ -45,8 +46,8 @@ int64_t parse_bytes(const std::string& text) {
                         : unit == "G" || unit == "GiB" ? 1 << 30
                                                        : 0;
   const double bytes = number * factor;
-  if (used == 0 || factor == 0 || bytes < 16 || bytes > 4e9) {
-    throw input_error("--bytes ", text, ": a size from 16 to 4G, such as 65536, 64K or 32M");
+  if (used == 0 || factor == 0 || bytes < 16 || bytes > 1e12) {
+    throw input_error(option, " ", text, ": a size of 16 bytes or more, such as 65536, 64K or 32M");
   }
   return static_cast<int64_t>(bytes) / 16 * 16;
 }
@@ -79,9 +80,11 @@ class Bench {
     std::vector<int> all(static_cast<size_t>(world.size()));
     std::iota(all.begin(), all.end(), 0);
     ranks_ = all;
-    pool_bytes_ = 8 * last_level_cache_bytes() / world.size();
+    const int64_t pool = arguments.pool.empty() ? 8 * last_level_cache_bytes()
+                                                : parse_bytes("--pool", arguments.pool);
+    pool_bytes_ = pool / world.size();
     for (const std::string& text : arguments.bytes) {
-      sizes_.push_back(parse_bytes(text));
+      sizes_.push_back(parse_bytes("--bytes", text));
       pool_bytes_ = std::max(pool_bytes_, sizes_.back());
     }
     pool_bytes_ = pool_bytes_ / 64 * 64;
@@ -101,8 +104,11 @@ class Bench {
       measure(backend, "staged", pool, [&](const at::Tensor& x) { sum(*group, x); });
     }
     if (world_.backend() == "shm" && dtype_ == at::kFloat) {
-      comm::PlainLoop loop(*world_.shm(), world_.world_group(), pool_numel());
-      const at::Tensor pool = at::from_blob(loop.pool(), {pool_numel()}, at::kFloat);
+      // Somewhat less, so that it fits where the arena's pool was.
+      const int64_t largest = *std::max_element(sizes_.begin(), sizes_.end());
+      const int64_t numel = std::max(largest / 4, pool_numel() - 64);
+      comm::PlainLoop loop(*world_.shm(), world_.world_group(), numel);
+      const at::Tensor pool = at::from_blob(loop.pool(), {numel}, at::kFloat);
       measure("loop", "arena", pool,
               [&](const at::Tensor& x) { loop.all_reduce(x.storage_offset(), x.numel()); });
     }
@@ -228,7 +234,8 @@ int bench_all_reduce(const AllReduceArguments& arguments, const std::vector<std:
       throw input_error("--backends ", backend, ": not one of gloo, shm");
     }
   }
-  for (const std::string& bytes : arguments.bytes) parse_bytes(bytes);
+  for (const std::string& bytes : arguments.bytes) parse_bytes("--bytes", bytes);
+  if (!arguments.pool.empty()) parse_bytes("--pool", arguments.pool);
   parse_dtype(arguments.dtype);
   if (comm::process_environment().contains("RANK")) return bench_rank(arguments);
   if (!arguments.report.empty()) require_writable("--report", arguments.report);
@@ -260,6 +267,9 @@ void add_bench_command(CLI::App& app, Run& run) {
   command->add_option("--seconds", arguments->seconds, "Timed operations of a row, in seconds.")
       ->check(CLI::Range(0.01, 600.0))
       ->capture_default_str();
+  command->add_option("--pool", arguments->pool,
+                      "Buffers of all ranks together, which cold operations take in turn "
+                      "(default: 8 times the last-level cache).");
   add_report_option(*command, &arguments->report);
   command->callback([arguments, &run] {
     run = [arguments] {
@@ -271,6 +281,7 @@ void add_bench_command(CLI::App& app, Run& run) {
       for (const std::string& backend : arguments->backends) {
         words.insert(words.end(), {"--backends", backend});
       }
+      if (!arguments->pool.empty()) words.insert(words.end(), {"--pool", arguments->pool});
       if (!arguments->report.empty()) words.insert(words.end(), {"--report", arguments->report});
       return bench_all_reduce(*arguments, words);
     };

@@ -79,7 +79,7 @@ using Ticket = FlightRecorder::Ticket;
 using kernels::isa::Reduction;
 
 // Operations of fewer bytes begin when somebody waits for them: to wake a thread costs more.
-constexpr int64_t kBackgroundBytes = 64 << 10;
+constexpr int64_t kBackgroundBytes = 1 << 20;
 // Up to this size all is staged and everyone combines everything.
 constexpr int64_t kSmallBytes = 8 << 10;
 
