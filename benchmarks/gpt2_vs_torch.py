@@ -9,7 +9,8 @@ No dropout, AdamW (0.9, 0.95), constant rate, clipping at 1.0, tied embeddings, 
 
 Theirs is the script gpt2_train.py of TRIREME_PEERS/train (default ../shared/peers/train) under torchrun, with the
 Python of TRIREME_PEERS_PYTHON (default .deps/interop/bin/python), and with tcmalloc where that is installed. Memory is
-the peak of a rank's resident set as the kernel counts it (VmHWM), the larger of the two ranks.
+the most that a rank has: ours private memory and its own shared buffers (`metrics.peak_rss_bytes`; the kernel's VmHWM
+counts the other ranks' buffers, too), theirs the resident set; the larger of the two ranks.
 """
 import argparse
 import json
@@ -49,7 +50,7 @@ def ours(args, dtype, zero, scratch):
         command += ["--set", f"{key}={value}"]
     checked([*command, "--report", report], env={**os.environ, "OMP_NUM_THREADS": "1"}, cwd=ROOT)
     metrics = json.loads(report.read_text())["metrics"]
-    return metrics["real_tokens_per_s"], max(metrics["vm_hwm_bytes"]) / 2**20
+    return metrics["real_tokens_per_s"], max(metrics["peak_rss_bytes"]) / 2**20
 
 
 def theirs(args, dtype, mode):
