@@ -124,17 +124,9 @@ class GlooGroup : public GroupBase {
   WorkPtr all_gather(at::Tensor out, at::Tensor in, std::string_view tag) override {
     check_sizes(out, in, {"all_gather", tag});
     const Ticket ticket = begin(OperationKind::kAllGather, tag, out);
-    if (out.numel() == 0) {
-      return nothing(ticket);
-    }
-    const at::NoGradGuard no_grad;
-    at::Tensor staged_in = stage(in);
-    at::Tensor staged = stage_empty(out);
-    at::Tensor in_bytes = bytes_of(staged_in);
-    at::Tensor out_bytes = bytes_of(staged);
-    return start(
-        ticket, [&] { return gloo_->_allgather_base(out_bytes, in_bytes); },
-        [=] { out.copy_(staged); });
+    return move_bytes(ticket, out, in, [this](at::Tensor& to, at::Tensor& from) {
+      return gloo_->_allgather_base(to, from);
+    });
   }
 
   WorkPtr reduce_scatter(at::Tensor out, at::Tensor in, ReduceOp op,
@@ -161,18 +153,10 @@ class GlooGroup : public GroupBase {
   WorkPtr all_to_all(at::Tensor out, at::Tensor in, std::string_view tag) override {
     check_exchange(out, in, {"all_to_all", tag});
     const Ticket ticket = begin(OperationKind::kAllToAll, tag, in);
-    if (in.numel() == 0) {
-      return nothing(ticket);
-    }
-    const at::NoGradGuard no_grad;
-    at::Tensor staged_in = stage(in);
-    at::Tensor staged = stage_empty(out);
-    at::Tensor in_bytes = bytes_of(staged_in);
-    at::Tensor out_bytes = bytes_of(staged);
-    std::vector<int64_t> equal_parts;
-    return start(
-        ticket, [&] { return gloo_->alltoall_base(out_bytes, in_bytes, equal_parts, equal_parts); },
-        [=] { out.copy_(staged); });
+    return move_bytes(ticket, out, in, [this](at::Tensor& to, at::Tensor& from) {
+      std::vector<int64_t> equal_parts;
+      return gloo_->alltoall_base(to, from, equal_parts, equal_parts);
+    });
   }
 
   WorkPtr send(at::Tensor buffer, int peer, std::string_view tag) override {
@@ -223,6 +207,21 @@ class GlooGroup : public GroupBase {
                 int patience = 1) {
     auto gloo = launch(ticket, call);
     return collective_work(faults_, ticket, std::move(finish), *gloo, patience);
+  }
+
+  // An operation to which values do not matter: call(out, in) as bytes.
+  template <class Call>
+  WorkPtr move_bytes(const Ticket& ticket, const at::Tensor& out, const at::Tensor& in,
+                     const Call& call) {
+    if (out.numel() == 0) {
+      return nothing(ticket);
+    }
+    const at::NoGradGuard no_grad;
+    at::Tensor from = bytes_of(stage(in));
+    at::Tensor staged = stage_empty(out);
+    at::Tensor to = bytes_of(staged);
+    return start(
+        ticket, [&] { return call(to, from); }, [=] { out.copy_(staged); });
   }
 
   void meet(std::string_view tag, int patience) {

@@ -1,7 +1,6 @@
 #include "trireme/comm/local_peers.h"
 
 #include <poll.h>
-#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -14,22 +13,13 @@
 #include <torch/csrc/distributed/c10d/Store.hpp>
 
 #include "trireme/base/error.h"
+#include "trireme/comm/store.h"
 
 namespace trireme::comm {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 using Millis = std::chrono::milliseconds;
-
-std::string random_name() {
-  unsigned char bytes[16];
-  if (getrandom(bytes, sizeof(bytes), 0) != sizeof(bytes)) throw run_error("no random numbers");
-  std::string name = "trireme-";
-  for (const unsigned char byte : bytes) {
-    for (const int digit : {byte >> 4, byte & 15}) name += "0123456789abcdef"[digit];
-  }
-  return name;
-}
 
 // Tells most ranks of other hosts without trying them.
 std::string boot_id() {
@@ -85,25 +75,31 @@ Fd reach(const std::string& name, int my_rank) {
   return fd;
 }
 
-std::vector<std::string> gather(c10d::Store& store, const std::string& key, int rank, int size,
-                                const std::string& mine, Millis timeout) {
-  store.set(cat(key, rank), mine);
-  std::vector<std::string> keys;
-  for (int r = 0; r < size; ++r) keys.push_back(cat(key, r));
-  store.wait(keys, timeout);
-  std::vector<std::string> all;
-  for (const std::string& k : keys) all.push_back(store.get_to_str(k));
-  return all;
-}
+// A file descriptor and two numbers, as sendmsg() and recvmsg() take them.
+struct FileMessage {
+  uint64_t body[2] = {};
+  iovec part{body, sizeof(body)};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  msghdr message{};
+
+  FileMessage() {
+    message.msg_iov = &part;
+    message.msg_iovlen = 1;
+    message.msg_control = control;
+    message.msg_controllen = sizeof(control);
+  }
+  FileMessage(const FileMessage&) = delete;
+  FileMessage& operator=(const FileMessage&) = delete;
+};
 
 }  // namespace
 
 LocalPeers LocalPeers::find(c10d::Store& store, int rank, int size, Millis timeout) {
   LocalPeers found;
   found.rank_ = rank;
-  const std::string boot = boot_id(), own_name = random_name();
+  const std::string boot = boot_id(), own_name = "trireme-" + random_token();
   const Fd listener = listen_at(own_name, size);
-  const auto names = gather(store, "shm/name/", rank, size, boot + " " + own_name, timeout);
+  const auto names = gather(store, "shm/name/", {rank, size}, boot + " " + own_name, timeout);
   // Higher ranks call lower ones; 'x' where the call was answered.
   std::string reached(static_cast<size_t>(size), '.');
   for (int r = 0; r < rank; ++r) {
@@ -114,7 +110,7 @@ LocalPeers LocalPeers::find(c10d::Store& store, int rank, int size, Millis timeo
       reached[static_cast<size_t>(r)] = 'x';
     }
   }
-  const auto all = gather(store, "shm/reach/", rank, size, reached, timeout);
+  const auto all = gather(store, "shm/reach/", {rank, size}, reached, timeout);
   const auto linked = [&](int a, int b) {
     const auto [low, high] = std::minmax(a, b);
     return all[static_cast<size_t>(high)][static_cast<size_t>(low)] == 'x';
@@ -159,15 +155,10 @@ LocalPeers LocalPeers::find(c10d::Store& store, int rank, int size, Millis timeo
 }
 
 void LocalPeers::send(int rank, uint64_t number, uint64_t bytes, const Fd& fd) {
-  uint64_t body[] = {number, bytes};
-  iovec part{body, sizeof(body)};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof(control);
-  cmsghdr* header = CMSG_FIRSTHDR(&message);
+  FileMessage file;
+  file.body[0] = number;
+  file.body[1] = bytes;
+  cmsghdr* header = CMSG_FIRSTHDR(&file.message);
   header->cmsg_level = SOL_SOCKET;
   header->cmsg_type = SCM_RIGHTS;
   header->cmsg_len = CMSG_LEN(sizeof(int));
@@ -175,31 +166,25 @@ void LocalPeers::send(int rank, uint64_t number, uint64_t bytes, const Fd& fd) {
   std::memcpy(CMSG_DATA(header), &passed, sizeof(int));
   ssize_t sent = 0;
   do {
-    sent = sendmsg(sockets_.at(rank).get(), &message, MSG_NOSIGNAL);
+    sent = sendmsg(sockets_.at(rank).get(), &file.message, MSG_NOSIGNAL);
   } while (sent < 0 && errno == EINTR);
   const bool left = sent < 0 && (errno == EPIPE || errno == ECONNRESET);
-  if (sent != sizeof(body) && !left) {
+  if (sent != sizeof(file.body) && !left) {
     throw run_error("cannot pass shared memory to rank ", rank, ": ", std::strerror(errno));
   }
 }
 
 std::optional<LocalPeers::File> LocalPeers::receive(int rank) {
-  uint64_t body[2] = {};
-  iovec part{body, sizeof(body)};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof(control);
-  const ssize_t got = recvmsg(sockets_.at(rank).get(), &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-  const cmsghdr* header = CMSG_FIRSTHDR(&message);
-  if (got != sizeof(body) || header == nullptr || header->cmsg_type != SCM_RIGHTS) {
+  FileMessage file;
+  const ssize_t got =
+      recvmsg(sockets_.at(rank).get(), &file.message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  const cmsghdr* header = CMSG_FIRSTHDR(&file.message);
+  if (got != sizeof(file.body) || header == nullptr || header->cmsg_type != SCM_RIGHTS) {
     return std::nullopt;
   }
   int passed = -1;
   std::memcpy(&passed, CMSG_DATA(header), sizeof(int));
-  return File{body[0], body[1], Fd(passed)};
+  return File{file.body[0], file.body[1], Fd(passed)};
 }
 
 }  // namespace trireme::comm

@@ -9,7 +9,6 @@
 #include <exception>
 #include <map>
 #include <sstream>
-#include <torch/csrc/distributed/c10d/Store.hpp>
 
 #include "trireme/base/error.h"
 #include "trireme/comm/group_base.h"
@@ -18,6 +17,7 @@
 #include "trireme/comm/shm_arena.h"
 #include "trireme/comm/shm_collective.h"
 #include "trireme/comm/shm_runner.h"
+#include "trireme/comm/store.h"
 #include "trireme/comm/time_limit.h"
 #include "trireme/kernels/reduce.h"
 
@@ -256,7 +256,8 @@ class ShmGroup : public GroupBase {
     c.root = peer;
     auto task = std::make_shared<ShmReceive>(state_, c, ++received_[peer]);
     return submit(ticket, message_lane(receive_lanes_, peer), std::move(task),
-                  copy_back(flat, buffer), is_background(buffer));
+                  copy_back(flat, buffer),
+                  static_cast<int64_t>(buffer.nbytes()) >= kBackgroundBytes);
   }
 
   void barrier(std::string_view tag) override { wait_for_all(tag, /*patience=*/1); }
@@ -271,13 +272,10 @@ class ShmGroup : public GroupBase {
     std::byte* block = state_->arena->allocate(bytes);
     std::memset(block, 0, bytes);
     const ShmPlace place = state_->arena->locate(block).value();
-    store.set(cat("block/", rank()), to_text(place));
-    std::vector<std::string> keys;
-    for (int r = 0; r < size(); ++r) keys.push_back(cat("block/", r));
-    store.wait(keys, timeout);
+    const auto all = gather(store, "block/", {rank(), size()}, to_text(place), timeout);
     for (int r = 0; r < size(); ++r) {
       const int world_rank = state_->ranks[static_cast<size_t>(r)];
-      const ShmPlace theirs = place_from_text(store.get_to_str(keys[static_cast<size_t>(r)]));
+      const ShmPlace theirs = place_from_text(all[static_cast<size_t>(r)]);
       state_->blocks.push_back(
           reinterpret_cast<shm::Block*>(state_->arena->peer(world_rank, theirs)));
       state_->bells.push_back(r == rank() ? nullptr
@@ -318,15 +316,13 @@ class ShmGroup : public GroupBase {
     if (from.is_same(to)) return nullptr;
     return [from, to] { at::Tensor(to).copy_(from); };
   }
-  static bool is_background(const at::Tensor& tensor) {
-    return static_cast<int64_t>(tensor.nbytes()) >= kBackgroundBytes;
-  }
 
   WorkPtr collect(const Ticket& ticket, const ShmCall& c, const at::Tensor& result) {
-    if (announced_bytes(c, size()) == 0) return nothing(ticket);
+    const auto bytes = static_cast<int64_t>(announced_bytes(c, size()));
+    if (bytes == 0) return nothing(ticket);
     auto task = std::make_shared<ShmCollective>(state_, c);
     return submit(ticket, lane_, std::move(task), copy_back(c.keep.out, result),
-                  static_cast<int64_t>(announced_bytes(c, size())) >= kBackgroundBytes);
+                  bytes >= kBackgroundBytes);
   }
 
   WorkPtr submit(const Ticket& ticket, const Lane& lane, std::shared_ptr<ShmTask> task,

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <linux/close_range.h>
 #include <sys/prctl.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -178,6 +179,35 @@ c10::intrusive_ptr<c10d::Store> connect_store(const RankEnv& env,
   }
   return c10::make_intrusive<c10d::PrefixStore>("trireme/" + env.job + "/" + digest(env.token),
                                                 store);
+}
+
+std::vector<std::string> gather(c10d::Store& store, const std::string& key, RankOf me,
+                                const std::string& mine, std::chrono::milliseconds timeout) {
+  store.set(cat(key, me.rank), mine);
+  std::vector<std::string> keys;
+  for (int r = 0; r < me.size; ++r) {
+    keys.push_back(cat(key, r));
+  }
+  store.wait(keys, timeout);
+  std::vector<std::string> all;
+  for (const std::string& k : keys) {
+    all.push_back(store.get_to_str(k));
+  }
+  return all;
+}
+
+std::string random_token() {
+  unsigned char bytes[16];
+  if (getrandom(bytes, sizeof(bytes), 0) != sizeof(bytes)) {
+    throw run_error("the kernel gives no random bytes for a token");
+  }
+  std::string text;
+  for (const unsigned char b : bytes) {
+    char hex[3];
+    std::snprintf(hex, sizeof(hex), "%02x", b);
+    text += hex;
+  }
+  return text;
 }
 
 }  // namespace trireme::comm

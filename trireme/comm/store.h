@@ -11,6 +11,7 @@
 #include <chrono>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "trireme/comm/rank_env.h"
 #include "trireme/comm/sockets.h"
@@ -47,5 +48,16 @@ void fork_store_process(Fd listener, const std::string& address, const std::stri
 // answers in time, input_error when the token is not the job's.
 c10::intrusive_ptr<c10d::Store> connect_store(const RankEnv& env,
                                               std::chrono::milliseconds timeout);
+
+// Every rank's text under `key`, in rank order; each writes its own. Throws what the store throws
+// when one does not come in time.
+struct RankOf {
+  int rank, size;
+};
+std::vector<std::string> gather(c10d::Store& store, const std::string& key, RankOf me,
+                                const std::string& mine, std::chrono::milliseconds timeout);
+
+// 32 hexadecimal digits that nobody guesses.
+std::string random_token();
 
 }  // namespace trireme::comm

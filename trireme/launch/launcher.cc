@@ -1,7 +1,5 @@
 #include "trireme/launch/launcher.h"
 
-#include <sys/random.h>
-
 #include <algorithm>
 #include <charconv>
 #include <cstdio>
@@ -62,20 +60,6 @@ void check(const LaunchOptions& o) {
   }
 }
 
-std::string random_token() {
-  unsigned char bytes[16];
-  if (getrandom(bytes, sizeof(bytes), 0) != sizeof(bytes)) {
-    throw run_error("the kernel gives no random bytes for the job token; set TRIREME_JOB_TOKEN");
-  }
-  std::string text;
-  for (const unsigned char b : bytes) {
-    char hex[3];
-    std::snprintf(hex, sizeof(hex), "%02x", b);
-    text += hex;
-  }
-  return text;
-}
-
 std::string choose_token(const LaunchOptions& o, const comm::Environment& base) {
   if (!o.token.empty()) {
     return o.token;
@@ -88,7 +72,7 @@ std::string choose_token(const LaunchOptions& o, const comm::Environment& base) 
         "launch: several nodes need a job token: set TRIREME_JOB_TOKEN to the same value on all of "
         "them");
   }
-  return random_token();
+  return comm::random_token();
 }
 
 std::vector<std::string> arguments(const LaunchOptions& o, const comm::Environment& base) {
