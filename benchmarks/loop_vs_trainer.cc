@@ -74,7 +74,7 @@ class ImageTask final : public tasks::Task {
     attached_ = true;
     return images_.loss(net_, batch.tokens.narrow(0, 0, batch.real_tokens()), counts[0]);
   }
-  Json evaluate(comm::World&) override { return Json::object(); }
+  Json evaluate(comm::World&, tasks::Evaluator&) override { return Json::object(); }
   std::string metric() const override { return "none"; }
   bool metric_higher_is_better() const override { return true; }
   std::vector<nn::UnitParams> units() override { return params_.units(); }

@@ -83,7 +83,7 @@ class FakeTask final : public tasks::Task {
                              counts[0]);
   }
 
-  Json evaluate(comm::World&) override {
+  Json evaluate(comm::World&, tasks::Evaluator&) override {
     for (const nn::UnitParams& unit : units()) {
       for (const nn::Param* param : unit.params) {
         evaluated_[param->spec.name] = param->value.clone();

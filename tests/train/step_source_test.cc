@@ -105,7 +105,7 @@ class BrokenTask final : public tasks::Task {
   at::Tensor loss(const data::PackedBatch&, nn::Context&, std::span<const int64_t>) override {
     return {};
   }
-  Json evaluate(comm::World&) override { return Json::object(); }
+  Json evaluate(comm::World&, tasks::Evaluator&) override { return Json::object(); }
   std::string metric() const override { return "none"; }
   bool metric_higher_is_better() const override { return true; }
   std::vector<nn::UnitParams> units() override { return {}; }

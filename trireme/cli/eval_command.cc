@@ -121,7 +121,8 @@ int evaluate(const CLI::App& command, const EvalArguments& arguments) {
     throw input_error(setup->schema.where("data.dev"), ": nothing to evaluate on");
   tasks::QaTask task(model, options);
   model.load_for_inference(parse_precision(arguments.precision));
-  const std::vector<data::QaPrediction> predictions = task.predict(*world);
+  tasks::Evaluator evaluator(*world);
+  const std::vector<data::QaPrediction> predictions = task.predict(*world, evaluator);
   const data::QaScore score =
       data::score_squad(task.dev_examples(), predictions, options.decode.no_answer_threshold);
   if (world->rank() != 0) return 0;

@@ -2,8 +2,6 @@
 
 #include <ATen/ATen.h>
 
-#include "trireme/nn/tape.h"
-
 namespace trireme::models {
 namespace {
 
@@ -33,9 +31,9 @@ at::Tensor first_rows(const kernels::SeqInfo& seq) {
 }
 
 template <class Head>
-std::vector<nn::UnitParams> with_head(std::vector<nn::UnitParams> units, nn::Unit<Head>& head) {
-  units.push_back(head.params());
-  return units;
+nn::Chain with_head(nn::Chain chain, nn::Unit<Head>& head) {
+  chain.add(head);
+  return chain;
 }
 
 }  // namespace
@@ -102,22 +100,12 @@ void BertLayer::collect(std::vector<nn::Param*>& params) {
 }
 
 BertEncoder::BertEncoder(const BertConfig& config) : embeddings_(0, "embeddings", config) {
+  chain_.add(embeddings_);
   for (int i = 0; i < static_cast<int>(config.num_hidden_layers); ++i) {
     layers_.push_back(
         std::make_unique<nn::Unit<BertLayer>>(i + 1, "layer." + std::to_string(i), config, i));
+    chain_.add(*layers_.back());
   }
-}
-
-at::Tensor BertEncoder::forward(nn::Context& context) {
-  at::Tensor x_th = embeddings_(nn::graph_root(), context);
-  for (auto& layer : layers_) x_th = (*layer)(x_th, context);
-  return x_th;
-}
-
-std::vector<nn::UnitParams> BertEncoder::units() {
-  std::vector<nn::UnitParams> units = {embeddings_.params()};
-  for (auto& layer : layers_) units.push_back(layer->params());
-  return units;
 }
 
 BertPooler::BertPooler(const BertConfig& config)
@@ -132,15 +120,9 @@ BertForQuestionAnswering::Head::Head(const BertConfig& config)
     : outputs("qa_outputs", config.hidden_size, 2, config.initializer_range) {}
 
 BertForQuestionAnswering::BertForQuestionAnswering(const BertConfig& config)
-    : encoder_(config), head_(encoder_.unit_count(), "qa_outputs", config) {}
-
-at::Tensor BertForQuestionAnswering::forward(nn::Context& context) {
-  return head_(encoder_.forward(context), context);
-}
-
-std::vector<nn::UnitParams> BertForQuestionAnswering::units() {
-  return with_head(encoder_.units(), head_);
-}
+    : encoder_(config),
+      head_(encoder_.unit_count(), "qa_outputs", config),
+      chain_(with_head(encoder_.chain(), head_)) {}
 
 BertForSequenceClassification::Head::Head(const BertConfig& config)
     : pooler(config),
@@ -167,15 +149,9 @@ void BertForSequenceClassification::Head::collect(std::vector<nn::Param*>& param
 }
 
 BertForSequenceClassification::BertForSequenceClassification(const BertConfig& config)
-    : encoder_(config), head_(encoder_.unit_count(), "classifier", config) {}
-
-at::Tensor BertForSequenceClassification::forward(nn::Context& context) {
-  return head_(encoder_.forward(context), context);
-}
-
-std::vector<nn::UnitParams> BertForSequenceClassification::units() {
-  return with_head(encoder_.units(), head_);
-}
+    : encoder_(config),
+      head_(encoder_.unit_count(), "classifier", config),
+      chain_(with_head(encoder_.chain(), head_)) {}
 
 BertForPreTraining::Head::Head(const BertConfig& c, nn::Param& word_embeddings)
     : transform_("cls.predictions.transform.dense", c.hidden_size, c.hidden_size,
@@ -225,7 +201,9 @@ BertForPreTraining::Logits BertForPreTraining::forward(nn::Context& context,
 }
 
 std::vector<nn::UnitParams> BertForPreTraining::units() {
-  return with_head(encoder_.units(), head_);
+  std::vector<nn::UnitParams> units = encoder_.chain().units();
+  units.push_back(head_.params());
+  return units;
 }
 
 }  // namespace trireme::models

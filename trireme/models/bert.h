@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "trireme/models/bert_config.h"
+#include "trireme/nn/chain.h"
 #include "trireme/nn/layers.h"
 #include "trireme/nn/unit.h"
 
@@ -52,14 +53,15 @@ class BertLayer {
 class BertEncoder {
  public:
   explicit BertEncoder(const BertConfig& config);
-  at::Tensor forward(nn::Context& context);  // [T, H]
-  std::vector<nn::UnitParams> units();
+  at::Tensor forward(nn::Context& context) { return chain_(context); }  // [T, H]
+  const nn::Chain& chain() const { return chain_; }
   nn::Param& word_embeddings() { return embeddings_.block().word; }
-  int unit_count() const { return 1 + static_cast<int>(layers_.size()); }
+  int unit_count() const { return static_cast<int>(chain_.size()); }
 
  private:
   nn::Unit<BertEmbeddings> embeddings_;
   std::vector<std::unique_ptr<nn::Unit<BertLayer>>> layers_;
+  nn::Chain chain_;
 };
 
 // tanh(dense(x)) of each sequence's first row: [B, H].
@@ -77,8 +79,9 @@ class BertPooler {
 class BertForQuestionAnswering {
  public:
   explicit BertForQuestionAnswering(const BertConfig& config);
-  at::Tensor forward(nn::Context& context);
-  std::vector<nn::UnitParams> units();
+  at::Tensor forward(nn::Context& context) { return chain_(context); }
+  const nn::Chain& chain() const { return chain_; }
+  std::vector<nn::UnitParams> units() const { return chain_.units(); }
 
  private:
   struct Head {
@@ -90,14 +93,16 @@ class BertForQuestionAnswering {
   };
   BertEncoder encoder_;
   nn::Unit<Head> head_;
+  nn::Chain chain_;
 };
 
 // Classes of each sequence: fp32 [B, num_labels].
 class BertForSequenceClassification {
  public:
   explicit BertForSequenceClassification(const BertConfig& config);
-  at::Tensor forward(nn::Context& context);
-  std::vector<nn::UnitParams> units();
+  at::Tensor forward(nn::Context& context) { return chain_(context); }
+  const nn::Chain& chain() const { return chain_; }
+  std::vector<nn::UnitParams> units() const { return chain_.units(); }
 
  private:
   struct Head {
@@ -111,6 +116,7 @@ class BertForSequenceClassification {
   };
   BertEncoder encoder_;
   nn::Unit<Head> head_;
+  nn::Chain chain_;
 };
 
 // Masked words and next sentence (the pre-training heads).

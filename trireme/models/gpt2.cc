@@ -6,7 +6,6 @@
 #include <string>
 
 #include "trireme/nn/loss.h"
-#include "trireme/nn/tape.h"
 
 namespace trireme::models {
 namespace {
@@ -97,23 +96,13 @@ void Gpt2Head::collect(std::vector<nn::Param*>& params) {
 Gpt2LmHeadModel::Gpt2LmHeadModel(const Gpt2Config& config)
     : embeddings_(0, "embeddings", config),
       head_(1 + static_cast<int>(config.n_layer), "head", config, &embeddings_.block().wte) {
+  chain_.add(embeddings_);
   for (int i = 0; i < static_cast<int>(config.n_layer); ++i) {
     blocks_.push_back(
         std::make_unique<nn::Unit<Gpt2Block>>(i + 1, "h." + std::to_string(i), config, i));
+    chain_.add(*blocks_.back());
   }
-}
-
-at::Tensor Gpt2LmHeadModel::forward(nn::Context& context) {
-  at::Tensor x_th = embeddings_(nn::graph_root(), context);
-  for (auto& block : blocks_) x_th = (*block)(x_th, context);
-  return head_(x_th, context);
-}
-
-std::vector<nn::UnitParams> Gpt2LmHeadModel::units() {
-  std::vector<nn::UnitParams> units = {embeddings_.params()};
-  for (auto& block : blocks_) units.push_back(block->params());
-  units.push_back(head_.params());
-  return units;
+  chain_.add(head_);
 }
 
 }  // namespace trireme::models

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "trireme/models/gpt2_config.h"
+#include "trireme/nn/chain.h"
 #include "trireme/nn/layers.h"
 #include "trireme/nn/unit.h"
 
@@ -67,13 +68,15 @@ class Gpt2Head {
 class Gpt2LmHeadModel {
  public:
   explicit Gpt2LmHeadModel(const Gpt2Config& config);
-  at::Tensor forward(nn::Context& context);
-  std::vector<nn::UnitParams> units();
+  at::Tensor forward(nn::Context& context) { return chain_(context); }
+  const nn::Chain& chain() const { return chain_; }
+  std::vector<nn::UnitParams> units() const { return chain_.units(); }
 
  private:
   nn::Unit<Gpt2Embeddings> embeddings_;
   std::vector<std::unique_ptr<nn::Unit<Gpt2Block>>> blocks_;
   nn::Unit<Gpt2Head> head_;
+  nn::Chain chain_;
 };
 
 }  // namespace trireme::models

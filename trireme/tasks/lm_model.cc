@@ -37,10 +37,14 @@ void LmModel::load_for_inference(at::ScalarType dtype) {
   models::load_complete(*folder_.open_tensors(), units());
 }
 
-at::Tensor LmModel::forward(const data::PackedBatch& batch, nn::Context& context) {
+void LmModel::set_inputs(const data::PackedBatch& batch, nn::Context& context) {
   context.tokens = batch.tokens;
   context.positions = batch.positions;
   context.seq = &batch.seq;
+}
+
+at::Tensor LmModel::forward(const data::PackedBatch& batch, nn::Context& context) {
+  set_inputs(batch, context);
   return gpt2_->forward(context);
 }
 

@@ -36,10 +36,13 @@ class LmModel {
   const io::HfFolder& folder() const { return folder_; }
   const models::Gpt2Config& config() const { return config_; }
   const text::Tokenizer& tokenizer() const { return tokenizer_; }
-  std::vector<nn::UnitParams> units() { return gpt2_->units(); }
+  const nn::Chain& chain() const { return gpt2_->chain(); }
+  std::vector<nn::UnitParams> units() const { return gpt2_->units(); }
 
   // Logits [T, vocab_size]; or the loss, where the context has labels.
   at::Tensor forward(const data::PackedBatch& batch, nn::Context& context);
+  // What the chain reads of the batch besides labels, into the context.
+  static void set_inputs(const data::PackedBatch& batch, nn::Context& context);
 
   // config.json and the tokenizer's files, into an existing folder.
   void write_assets(const std::string& folder) const;

@@ -113,14 +113,14 @@ std::vector<int64_t> LmTask::loss_counts(std::span<const SampleRef> global_batch
   return {std::max<int64_t>(count, 1)};  // documents of one token predict nothing
 }
 
-at::Tensor LmTask::loss(const data::PackedBatch& batch, nn::Context& context,
-                        std::span<const int64_t> counts) {
+void LmTask::set_inputs(const data::PackedBatch& batch, nn::Context& context,
+                        std::span<const int64_t> counts) const {
+  LmModel::set_inputs(batch, context);
   context.labels = batch.labels.at(data::kLmNext);
   context.label_count = counts[0];
-  return model_.forward(batch, context);
 }
 
-Json LmTask::evaluate(comm::World& world) {
+Json LmTask::evaluate(comm::World& world, Evaluator& evaluator) {
   if (!dev_) return Json::object();
   at::NoGradGuard no_grad;
   const data::CorpusStream stream(*dev_);
@@ -129,10 +129,10 @@ Json LmTask::evaluate(comm::World& world) {
   for (int64_t begin = 0; begin < tokens; begin += n)
     lengths.push_back(static_cast<int32_t>(std::min(n, tokens - begin)));
   const data::StepPlan plan = data::plan_step(
-      lengths, {.dp = world.size(), .micro_batch_tokens = options_.micro_batch_tokens});
+      lengths, {.dp = evaluator.shares(), .micro_batch_tokens = options_.micro_batch_tokens});
   double loss_sum = 0;
   int64_t predicted = 0;
-  for (const data::MicroBatch& micro : plan.ranks[static_cast<size_t>(world.rank())]) {
+  for (const data::MicroBatch& micro : plan.ranks[static_cast<size_t>(evaluator.share())]) {
     std::vector<data::LmBatchItem> items;
     int64_t count = 0;
     for (const int32_t window : micro.samples) {
@@ -144,7 +144,10 @@ Json LmTask::evaluate(comm::World& world) {
     if (count == 0) continue;
     nn::Context context;
     const std::vector<int64_t> counts = {count};
-    const at::Tensor mean = loss(data::pack_lm(items, micro.rows), context, counts);
+    const data::PackedBatch batch = data::pack_lm(items, micro.rows);
+    set_inputs(batch, context, counts);
+    const at::Tensor mean = evaluator.run(chain(), context);
+    if (!mean.defined()) continue;
     loss_sum += mean.item<double>() * static_cast<double>(count);
     predicted += count;
   }

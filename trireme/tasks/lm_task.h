@@ -27,7 +27,7 @@ struct LmTaskOptions {
   int64_t micro_batch_tokens = 8192;  // of evaluation
 };
 
-class LmTask : public Task {
+class LmTask : public ChainTask {
  public:
   // Opens the corpora. `model` outlives the task. Throws input_error: what TokenCorpus and
   // LmWindows refuse; windows longer than the model's positions; dev and dev_share both.
@@ -39,15 +39,21 @@ class LmTask : public Task {
   data::PackedBatch make_batch(std::span<const SampleRef> samples, StepKey key) const override;
   std::vector<int64_t> loss_counts(std::span<const SampleRef> global_batch,
                                    StepKey key) const override;
-  at::Tensor loss(const data::PackedBatch& batch, nn::Context& context,
-                  std::span<const int64_t> counts) override;
+  const nn::Chain& chain() const override { return model_.chain(); }
+  void set_inputs(const data::PackedBatch& batch, nn::Context& context,
+                  std::span<const int64_t> counts) const override;
+  // The chain's head makes the loss.
+  at::Tensor loss_of(const at::Tensor& output, const data::PackedBatch&, const nn::Context&,
+                     std::span<const int64_t>) const override {
+    return output;
+  }
+  using Task::evaluate;
   // loss (the mean over all predicted tokens), perplexity (its exponential), tokens (those
   // predicted), documents. Empty without anything to evaluate on.
-  Json evaluate(comm::World& world) override;
+  Json evaluate(comm::World& world, Evaluator& evaluator) override;
   std::string metric() const override { return "loss"; }
   bool metric_higher_is_better() const override { return false; }
   double flops_per_token() const override { return model_.config().flops_per_token(); }
-  std::vector<nn::UnitParams> units() override { return model_.units(); }
   void write_assets(const std::string& folder) const override { model_.write_assets(folder); }
 
  private:

@@ -68,29 +68,41 @@ std::vector<data::QaWindow> QaModel::windows(std::span<const data::QaExample> ex
   return data::make_qa_windows(examples, data::window_tokenizer(tokenizer_), windows_);
 }
 
-at::Tensor QaModel::forward(const data::PackedBatch& batch, nn::Context& context) {
+void QaModel::set_inputs(const data::PackedBatch& batch, nn::Context& context) {
   context.tokens = batch.tokens;
   context.positions = batch.positions;
   context.token_types = batch.token_types;
   context.seq = &batch.seq;
+}
+
+at::Tensor QaModel::forward(const data::PackedBatch& batch, nn::Context& context) {
+  set_inputs(batch, context);
   return bert_->forward(context);
 }
 
 std::vector<QaLogits> QaModel::logits(std::span<const data::QaWindow> windows,
-                                      int64_t micro_batch_tokens, int rank, int ranks) {
+                                      int64_t micro_batch_tokens) {
+  Evaluator whole;
+  return logits(windows, micro_batch_tokens, whole);
+}
+
+std::vector<QaLogits> QaModel::logits(std::span<const data::QaWindow> windows,
+                                      int64_t micro_batch_tokens, Evaluator& evaluator) {
   at::NoGradGuard no_grad;
   std::vector<QaLogits> all(windows.size());
   const std::vector<int32_t> lengths = data::window_lengths(windows);
-  const data::StepPlan plan =
-      data::plan_step(lengths, {.dp = ranks, .micro_batch_tokens = micro_batch_tokens});
-  for (const data::MicroBatch& micro : plan.ranks[static_cast<size_t>(rank)]) {
+  const data::StepPlan plan = data::plan_step(
+      lengths, {.dp = evaluator.shares(), .micro_batch_tokens = micro_batch_tokens});
+  for (const data::MicroBatch& micro : plan.ranks[static_cast<size_t>(evaluator.share())]) {
     if (micro.samples.empty()) continue;
     std::vector<data::QaBatchItem> items;
     for (const int32_t index : micro.samples)
       items.push_back({&windows[static_cast<size_t>(index)], index});
     const data::PackedBatch batch = data::pack_qa(items, micro.rows);
     nn::Context context;
-    const at::Tensor logits_t2 = forward(batch, context);
+    set_inputs(batch, context);
+    const at::Tensor logits_t2 = evaluator.run(chain(), context);
+    if (!logits_t2.defined()) continue;
     const float* x = logits_t2.const_data_ptr<float>();
     for (int64_t b = 0; b < batch.sequences(); ++b) {
       QaLogits& out = all[static_cast<size_t>(micro.samples[static_cast<size_t>(b)])];

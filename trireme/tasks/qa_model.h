@@ -17,6 +17,7 @@
 #include "trireme/data/qa_windows.h"
 #include "trireme/io/hf_folder.h"
 #include "trireme/models/bert.h"
+#include "trireme/tasks/evaluator.h"
 #include "trireme/text/tokenizer.h"
 
 namespace trireme::tasks {
@@ -48,17 +49,22 @@ class QaModel {
   const models::BertConfig& config() const { return config_; }
   const text::Tokenizer& tokenizer() const { return tokenizer_; }
   const data::WindowOptions& window_options() const { return windows_; }
-  std::vector<nn::UnitParams> units() { return bert_->units(); }
+  const nn::Chain& chain() const { return bert_->chain(); }
+  std::vector<nn::UnitParams> units() const { return bert_->units(); }
 
   // Windows of questions about contexts.
   std::vector<data::QaWindow> windows(std::span<const data::QaExample> examples) const;
   // fp32 [T, 2]
   at::Tensor forward(const data::PackedBatch& batch, nn::Context& context);
+  // What the chain reads of the batch, into the context.
+  static void set_inputs(const data::PackedBatch& batch, nn::Context& context);
 
   // Logits of windows, in batches of at most micro_batch_tokens, without dropout or gradients: of
-  // those that plan_step deals to `rank` of `ranks`; the others stay empty.
+  // those that plan_step deals to the evaluator's share, where it has them; the others stay empty.
   std::vector<QaLogits> logits(std::span<const data::QaWindow> windows, int64_t micro_batch_tokens,
-                               int rank = 0, int ranks = 1);
+                               Evaluator& evaluator);
+  // Of all of them, in this process.
+  std::vector<QaLogits> logits(std::span<const data::QaWindow> windows, int64_t micro_batch_tokens);
   // From text to answers, in this process.
   std::vector<data::QaPrediction> answer(std::span<const data::QaExample> examples,
                                          const data::DecodeOptions& options,

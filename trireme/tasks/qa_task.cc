@@ -87,16 +87,20 @@ std::vector<int64_t> QaTask::loss_counts(std::span<const SampleRef> global_batch
   return {static_cast<int64_t>(global_batch.size())};
 }
 
-at::Tensor QaTask::loss(const data::PackedBatch& batch, nn::Context& context,
-                        std::span<const int64_t> counts) {
-  const at::Tensor logits_t2 = model_.forward(batch, context);
+void QaTask::set_inputs(const data::PackedBatch& batch, nn::Context& context,
+                        std::span<const int64_t>) const {
+  QaModel::set_inputs(batch, context);
+}
+
+at::Tensor QaTask::loss_of(const at::Tensor& logits_t2, const data::PackedBatch& batch,
+                           const nn::Context&, std::span<const int64_t> counts) const {
   return nn::span_loss(logits_t2, batch.labels.at(data::kQaStart), batch.labels.at(data::kQaEnd),
                        batch.seq, counts[0]);
 }
 
-std::vector<data::QaPrediction> QaTask::predict(comm::World& world) {
+std::vector<data::QaPrediction> QaTask::predict(comm::World& world, Evaluator& evaluator) {
   std::vector<QaLogits> logits =
-      model_.logits(dev_windows_, options_.micro_batch_tokens, world.rank(), world.size());
+      model_.logits(dev_windows_, options_.micro_batch_tokens, evaluator);
   const std::vector<std::string> parts =
       world.world_group().all_gather_bytes(to_bytes(logits), "eval logits");
   for (int rank = 0; rank < world.size(); ++rank) {
@@ -105,10 +109,10 @@ std::vector<data::QaPrediction> QaTask::predict(comm::World& world) {
   return data::decode_answers(dev_examples_, dev_windows_, views(logits), options_.decode);
 }
 
-Json QaTask::evaluate(comm::World& world) {
+Json QaTask::evaluate(comm::World& world, Evaluator& evaluator) {
   if (dev_examples_.empty()) return Json::object();
-  Json scores = data::to_json(
-      data::score_squad(dev_examples_, predict(world), options_.decode.no_answer_threshold));
+  Json scores = data::to_json(data::score_squad(dev_examples_, predict(world, evaluator),
+                                                options_.decode.no_answer_threshold));
   scores["questions"] = static_cast<int64_t>(dev_examples_.size());
   return scores;
 }

@@ -19,7 +19,7 @@ struct QaTaskOptions {
   int64_t micro_batch_tokens = 8192;  // of evaluation
 };
 
-class QaTask : public Task {
+class QaTask : public ChainTask {
  public:
   // Reads and tokenises both files. `model` outlives the task. An empty train_file: evaluation
   // only.
@@ -33,19 +33,22 @@ class QaTask : public Task {
   data::PackedBatch make_batch(std::span<const SampleRef> samples, StepKey key) const override;
   std::vector<int64_t> loss_counts(std::span<const SampleRef> global_batch,
                                    StepKey key) const override;
-  at::Tensor loss(const data::PackedBatch& batch, nn::Context& context,
-                  std::span<const int64_t> counts) override;
+  const nn::Chain& chain() const override { return model_.chain(); }
+  void set_inputs(const data::PackedBatch& batch, nn::Context& context,
+                  std::span<const int64_t> counts) const override;
+  at::Tensor loss_of(const at::Tensor& logits_t2, const data::PackedBatch& batch,
+                     const nn::Context& context, std::span<const int64_t> counts) const override;
+  using Task::evaluate;
   // em, f1, has_ans_em, has_ans_f1, no_ans_em, no_ans_f1, best_*, and "questions". Empty without a
   // development set.
-  Json evaluate(comm::World& world) override;
+  Json evaluate(comm::World& world, Evaluator& evaluator) override;
   std::string metric() const override { return "f1"; }
   bool metric_higher_is_better() const override { return true; }
   double flops_per_token() const override { return model_.config().flops_per_token(); }
-  std::vector<nn::UnitParams> units() override { return model_.units(); }
   void write_assets(const std::string& folder) const override;
 
   // Predictions for the development set, on every rank; the work is divided.
-  std::vector<data::QaPrediction> predict(comm::World& world);
+  std::vector<data::QaPrediction> predict(comm::World& world, Evaluator& evaluator);
   const std::vector<data::QaExample>& dev_examples() const { return dev_examples_; }
 
  private:

@@ -16,8 +16,10 @@
 #include "trireme/base/json.h"
 #include "trireme/comm/world.h"
 #include "trireme/data/packed_batch.h"
+#include "trireme/nn/chain.h"
 #include "trireme/nn/context.h"
 #include "trireme/nn/param.h"
+#include "trireme/tasks/evaluator.h"
 
 namespace trireme::tasks {
 
@@ -34,6 +36,8 @@ struct StepKey {
   uint64_t step = 0;
   int64_t epoch = 0;
 };
+
+class ChainTask;
 
 class Task {
  public:
@@ -58,10 +62,15 @@ class Task {
   virtual at::Tensor loss(const data::PackedBatch& batch, nn::Context& context,
                           std::span<const int64_t> counts) = 0;
 
-  // Scores the model on the development set; work is divided over the ranks, every rank gets the
-  // whole result. Keys are the task's (QA: em, f1, has_ans_f1, no_ans_f1, ...). `metric()` names
-  // the one that "best" goes by.
-  virtual Json evaluate(comm::World& world) = 0;
+  // Scores the model on the development set; the work is shared out as the evaluator says, every
+  // rank of the world gets the whole result. Keys are the task's (QA: em, f1, has_ans_f1,
+  // no_ans_f1, ...). `metric()` names the one that "best" goes by.
+  virtual Json evaluate(comm::World& world, Evaluator& evaluator) = 0;
+  // Each rank with a whole model.
+  Json evaluate(comm::World& world) {
+    Evaluator evaluator(world);
+    return evaluate(world, evaluator);
+  }
   virtual std::string metric() const = 0;
   virtual bool metric_higher_is_better() const = 0;
 
@@ -73,6 +82,30 @@ class Task {
   // Writes what a model folder needs besides weights (config.json, tokenizer files) into an
   // existing folder, so that a checkpoint can be served and exported by itself.
   virtual void write_assets(const std::string& folder) const = 0;
+
+  // This task, where its model is a chain of units: what tensor, context and pipeline parallelism
+  // need. Null: it is none.
+  virtual ChainTask* as_chain() { return nullptr; }
+};
+
+// A task whose model is a chain of units, so that its parts can run on several ranks.
+class ChainTask : public Task {
+ public:
+  virtual const nn::Chain& chain() const = 0;
+  // Gives the context what the chain reads of the batch; its SeqInfo must live as long.
+  virtual void set_inputs(const data::PackedBatch& batch, nn::Context& context,
+                          std::span<const int64_t> counts) const = 0;
+  // loss() from the chain's output.
+  virtual at::Tensor loss_of(const at::Tensor& output, const data::PackedBatch& batch,
+                             const nn::Context& context, std::span<const int64_t> counts) const = 0;
+
+  std::vector<nn::UnitParams> units() final { return chain().units(); }
+  at::Tensor loss(const data::PackedBatch& batch, nn::Context& context,
+                  std::span<const int64_t> counts) final {
+    set_inputs(batch, context, counts);
+    return loss_of(chain()(context), batch, context, counts);
+  }
+  ChainTask* as_chain() final { return this; }
 };
 
 }  // namespace trireme::tasks
