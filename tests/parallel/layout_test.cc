@@ -54,7 +54,7 @@ TEST(Layout, WhatRunsHasNoFault) {
        {Layout{}, Layout{.dp = 64, .zero = 3}, Layout{.tp = 12}, Layout{.cp = 8},
         Layout{.pp = 12, .schedule = "1f1b"}, Layout{.pp = 4, .zero = 2, .schedule = "gpipe"},
         Layout{.pp = 4, .schedule = "interleaved", .chunks = 3},
-        Layout{.pp = 2, .schedule = "zb-h1"}, Layout{.pp = 6, .schedule = "zbv", .chunks = 2},
+        Layout{.pp = 2, .schedule = "zb_h1"}, Layout{.pp = 6, .schedule = "zbv", .chunks = 2},
         Layout{.tp = 4, .sequence_parallel = true},
         Layout{.cp = 2, .tp = 6, .cp_method = "ulysses"}}) {
     EXPECT_EQ(first_fault(layout, kGpt2), "") << text(layout);

@@ -25,14 +25,9 @@ std::string refusal(const testing::Settings& settings) {
 }
 
 TEST(TrainConfig, WhatIsNotThereIsAnErrorThatSaysSo) {
-  for (const auto& [setting, key] : {std::pair{"parallel.tp=2", "parallel.tp"},
-                                     {"parallel.pp=2", "parallel.pp"},
-                                     {"parallel.cp=2", "parallel.cp"},
-                                     {"parallel.schedule=1f1b", "parallel.schedule"},
-                                     {"checkpoint.async=true", "checkpoint.async"}}) {
-    EXPECT_THAT(refusal({setting}),
-                AllOf(HasSubstr(key), HasSubstr("is not in this build"), HasSubstr("use ")));
-  }
+  EXPECT_THAT(
+      refusal({"checkpoint.async=true"}),
+      AllOf(HasSubstr("checkpoint.async"), HasSubstr("is not in this build"), HasSubstr("use ")));
 }
 
 TEST(TrainConfig, OutOfRangeNamesKeyAndLimit) {

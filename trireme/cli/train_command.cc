@@ -10,6 +10,7 @@
 #include "trireme/cli/run_setup.h"
 #include "trireme/cli/session.h"
 #include "trireme/models/weights.h"
+#include "trireme/train/run_layout.h"
 #include "trireme/train/stop_signal.h"
 #include "trireme/train/trainer.h"
 
@@ -41,11 +42,18 @@ int train(const TrainArguments& arguments) {
     return 0;
   }
   auto world = join_world(setup.world_options());
-  train::check_ranks(setup.config.parallel, world->size());
   if (!setup.config.comm.flight_dir.empty()) ensure_dir(setup.config.comm.flight_dir);
   const bool first = world->rank() == 0;
   TrainedTask trained(setup);
   tasks::Task& task = trained.task();
+  const parallel::Layout layout =
+      train::run_layout(setup.config, world->size(), task,
+                        [&](const std::string& key) { return setup.schema.where(key); });
+  for (const auto& [key, ranks] : {std::pair{"parallel.pp", layout.pp},
+                                   {"parallel.cp", layout.cp},
+                                   {"parallel.tp", layout.tp}}) {
+    if (ranks > 1) throw input_error(setup.schema.where(key), ": is not in this build; use 1");
+  }
 
   // Only now: until here there is nothing to save, and a signal ends the process at once, also
   // while it waits for ranks that will not come.

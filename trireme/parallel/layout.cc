@@ -85,7 +85,7 @@ void find_pipeline_faults(const Layout& layout, const LayoutLimits& limits, Faul
   }
   if (layout.schedule == "none") {
     faults.add("parallel.schedule", "stages without a schedule", "pp = ", layout.pp,
-               " needs a schedule: gpipe, 1f1b, interleaved, zb-h1 or zbv");
+               " needs a schedule: gpipe, 1f1b, interleaved, zb_h1 or zbv");
   } else if (schedule->chunks == 0 && layout.chunks < 2) {
     faults.add("parallel.chunks", "the schedule needs chunks", "schedule '", layout.schedule,
                "' runs two or more chunks a stage, not ", layout.chunks);
@@ -157,11 +157,27 @@ std::string text(const Layout& layout) {
 
 const std::vector<ScheduleName>& schedule_names() {
   static const std::vector<ScheduleName> names = {{"none", 1},        {"gpipe", 1}, {"1f1b", 1},
-                                                  {"interleaved", 0}, {"zb-h1", 1}, {"zbv", 2}};
+                                                  {"interleaved", 0}, {"zb_h1", 1}, {"zbv", 2}};
   return names;
 }
 
+namespace {
+
+void fill_schedule(Layout& layout) {
+  if (layout.schedule == "auto") layout.schedule = layout.pp > 1 ? "1f1b" : "none";
+  if (layout.chunks != 0) return;
+  const auto& names = schedule_names();
+  const auto schedule = std::find_if(names.begin(), names.end(), [&](const ScheduleName& known) {
+    return layout.schedule == known.name;
+  });
+  layout.chunks = schedule == names.end() ? 1 : std::max<int64_t>(schedule->chunks, 1);
+  if (schedule != names.end() && schedule->chunks == 0) layout.chunks = 2;
+}
+
+}  // namespace
+
 Layout fitted(Layout layout, int64_t world, const Where& where) {
+  fill_schedule(layout);
   const int64_t others = layout.pp * layout.cp * layout.tp;
   const std::string product =
       cat("pp x cp x tp = ", layout.pp, " x ", layout.cp, " x ", layout.tp, " = ", others);

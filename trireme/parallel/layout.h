@@ -1,7 +1,7 @@
 // How the ranks of a run are laid out, and which layouts a model allows: the one place that decides
 // it, for training before any weight is loaded and for planning before any rank is started. Pure.
 //
-//   Layout layout = fitted({.pp = 2, .dp = 0, .tp = 2, .schedule = "1f1b"}, world.size());
+//   Layout layout = fitted({.pp = 2, .dp = 0, .tp = 2}, world.size(), where);
 //   check_layout(layout, {.layers = 12, .heads = 12}, [&](auto key) { return schema.where(key); });
 #pragma once
 
@@ -12,19 +12,19 @@
 
 namespace trireme::parallel {
 
-// The keys of the table "parallel", under the same names. Axes outermost first: ranks of one tp
-// group are neighbours.
+// The keys of the table "parallel", under the same names.
 struct Layout {
   int64_t pp = 1;  // pipeline stages
   int64_t dp = 1;  // ranks that share out a step's samples; 0: as many as the world leaves
   int64_t cp = 1;  // ranks that share each sequence
   int64_t tp = 1;  // ranks that share each layer
   int64_t zero = 0;
-  std::string schedule = "none";
-  int64_t chunks = 1;  // of the model, a stage
+  std::string schedule = "none";  // "auto": 1f1b where there are stages
+  int64_t chunks = 1;             // of the model, a stage; 0: the schedule's fewest
   bool recompute = false;
   bool sequence_parallel = false;
   std::string cp_method = "ring";
+  std::string order = "pp,dp,cp,tp";  // of the axes, outermost first
 
   int64_t world() const { return pp * dp * cp * tp; }
   // Ranks with the same (pp, tp): gradients are summed and ZeRO shards over them.
@@ -56,8 +56,9 @@ struct LayoutFault {
   std::string message;  // what is wrong with this one, and what to do
 };
 
-// With dp = 0 replaced by what is left of `world` ranks. Throws input_error when the axes do not
-// multiply to it; `where` says where a key was set (Schema::where).
+// With what is left open (dp, chunks of 0, schedule "auto") filled in for `world` ranks. Throws
+// input_error when the axes do not multiply to it; `where` says where a key was set
+// (Schema::where).
 using Where = std::function<std::string(const std::string& key)>;
 Layout fitted(Layout layout, int64_t world, const Where& where);
 

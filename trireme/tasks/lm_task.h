@@ -40,6 +40,8 @@ class LmTask : public ChainTask {
   std::vector<int64_t> loss_counts(std::span<const SampleRef> global_batch,
                                    StepKey key) const override;
   const nn::Chain& chain() const override { return model_.chain(); }
+  int64_t layers() const override { return model_.config().n_layer; }
+  int64_t heads() const override { return model_.config().n_head; }
   void set_inputs(const data::PackedBatch& batch, nn::Context& context,
                   std::span<const int64_t> counts) const override;
   // The chain's head makes the loss.

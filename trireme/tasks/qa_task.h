@@ -34,6 +34,8 @@ class QaTask : public ChainTask {
   std::vector<int64_t> loss_counts(std::span<const SampleRef> global_batch,
                                    StepKey key) const override;
   const nn::Chain& chain() const override { return model_.chain(); }
+  int64_t layers() const override { return model_.config().num_hidden_layers; }
+  int64_t heads() const override { return model_.config().num_attention_heads; }
   void set_inputs(const data::PackedBatch& batch, nn::Context& context,
                   std::span<const int64_t> counts) const override;
   at::Tensor loss_of(const at::Tensor& logits_t2, const data::PackedBatch& batch,

@@ -96,15 +96,29 @@ void bind_optim(Schema& schema, OptimConfig& optim) {
 }
 
 void bind_parallel(Schema& schema, ParallelConfig& parallel) {
-  schema.add("parallel.dp", &parallel.dp, Ints{.min = 0}, "Data-parallel ranks; 0: all there are.");
+  schema.add("parallel.dp", &parallel.dp, Ints{.min = 0},
+             "Ranks that share out a step's samples; 0: all that the other axes leave.");
   schema.add("parallel.tp", &parallel.tp, Ints{.min = 1}, "Ranks that share each layer.");
   schema.add("parallel.pp", &parallel.pp, Ints{.min = 1}, "Pipeline stages.");
   schema.add("parallel.cp", &parallel.cp, Ints{.min = 1}, "Ranks that share each sequence.");
+  schema.add("parallel.order", &parallel.order,
+             "The axes, outermost first: ranks that are neighbours differ in the last one.");
   schema.add(
       "parallel.zero", &parallel.zero, Ints{.min = 0, .max = 3},
       "ZeRO stage, what data-parallel ranks share instead of copying: 0 nothing, 1 optimiser "
       "state, 2 and gradients, 3 and parameters.");
-  schema.add("parallel.schedule", &parallel.schedule, "Pipeline schedule; 'none' without stages.");
+  schema.add("parallel.sequence_parallel", &parallel.sequence_parallel,
+             "With tp: norms, dropouts and residuals on a part of the rows a rank, instead of on "
+             "all of them everywhere.");
+  schema.add("parallel.cp_method", &parallel.cp_method, Choices{"ring", "ulysses"},
+             "How attention sees whole sequences under cp: keys go round (ring), or rows are "
+             "exchanged for heads (ulysses).");
+  schema.add("parallel.schedule", &parallel.schedule,
+             "Pipeline schedule: gpipe | 1f1b | interleaved | zb_h1 | zbv; auto: 1f1b where pp is "
+             "above 1.");
+  schema.add("parallel.chunks", &parallel.chunks, Ints{.min = 0},
+             "Parts of the model that a stage of schedule 'interleaved' runs; 0: the fewest that "
+             "the schedule takes.");
   schema.add("parallel.recompute", &parallel.recompute,
              "Recompute a block's activations in backward instead of keeping them: same bits, less "
              "memory, a forward more.");
@@ -140,21 +154,10 @@ void bind_rest(Schema& schema, RunConfig& config) {
              "Folder for TensorBoard event files; empty: none.");
 }
 
-Error not_there(const Schema& schema, const std::string& key, const std::string& what,
-                const std::string& instead) {
-  return input_error(schema.where(key), ": ", what, " is not in this build; use ", instead);
-}
-
-void check_layout(const Schema& schema, const RunConfig& config) {
-  const ParallelConfig& parallel = config.parallel;
-  if (parallel.tp != 1) throw not_there(schema, "parallel.tp", "tensor parallelism", "1");
-  if (parallel.pp != 1) throw not_there(schema, "parallel.pp", "pipeline parallelism", "1");
-  if (parallel.cp != 1) throw not_there(schema, "parallel.cp", "context parallelism", "1");
-  if (parallel.schedule != "none") {
-    throw not_there(schema, "parallel.schedule", "a pipeline schedule", "'none'");
-  }
+void check_missing(const Schema& schema, const RunConfig& config) {
   if (config.checkpoint.async) {
-    throw not_there(schema, "checkpoint.async", "saving in the background", "false");
+    throw input_error(schema.where("checkpoint.async"),
+                      ": saving in the background is not in this build; use false");
   }
 }
 
@@ -270,14 +273,7 @@ void check(const Schema& schema, RunConfig& config) {
     throw input_error(schema.where("checkpoint.every"), ": there is no folder; set checkpoint.dir");
   }
   check_task(schema, config);
-  check_layout(schema, config);
-}
-
-void check_ranks(const ParallelConfig& parallel, int ranks) {
-  if (parallel.dp == 0 || parallel.dp == ranks) return;
-  throw input_error("parallel.dp is ", parallel.dp, ", but ", ranks,
-                    ranks == 1 ? " rank runs" : " ranks run",
-                    "; start as many with trireme launch -n, or leave it 0");
+  check_missing(schema, config);
 }
 
 void check_resumable(const Json& saved_config, const Json& config, const std::string& checkpoint) {

@@ -13,6 +13,7 @@
 
 #include "trireme/base/config.h"
 #include "trireme/optim/schedule.h"
+#include "trireme/parallel/layout.h"
 
 namespace trireme::train {
 
@@ -61,14 +62,9 @@ struct OptimConfig {
   double decay_ratio = 0.1;
 };
 
-struct ParallelConfig {
-  int64_t dp = 0;  // 0: all ranks
-  int64_t tp = 1;
-  int64_t pp = 1;
-  int64_t cp = 1;
-  int64_t zero = 0;
-  std::string schedule = "none";
-  bool recompute = false;
+// As the file has it; parallel::fitted() makes it whole.
+struct ParallelConfig : parallel::Layout {
+  ParallelConfig() : Layout{.dp = 0, .schedule = "auto", .chunks = 0} {}
 };
 
 struct CommConfig {
@@ -115,9 +111,6 @@ void bind(Schema& schema, RunConfig* config);
 // this build does not have. Of two keys that exclude each other, one given by --set clears the
 // other. Throws input_error that names the key and where it was set.
 void check(const Schema& schema, RunConfig& config);
-
-// Throws input_error when parallel.dp asks for another number of ranks than there are.
-void check_ranks(const ParallelConfig& parallel, int ranks);
 
 // The keys in which a run that resumes may differ from the one that saved: those that do not change
 // what it computes (the layout is one of them, up to rounding), and those that say where

@@ -13,6 +13,7 @@
 #include "trireme/train/rank_times.h"
 #include "trireme/train/rank_zero.h"
 #include "trireme/train/resume.h"
+#include "trireme/train/run_layout.h"
 #include "trireme/train/run_log.h"
 #include "trireme/train/score_keeper.h"
 #include "trireme/train/step_runner.h"
@@ -21,13 +22,16 @@
 namespace trireme::train {
 namespace {
 
-std::vector<int32_t> sample_lengths(const tasks::Task& task, int64_t most) {
+std::vector<int32_t> sample_lengths(const tasks::Task& task, int64_t micro_batch_tokens,
+                                    int64_t cp) {
+  const int64_t most = micro_batch_tokens * cp;
   std::vector<int32_t> lengths;
   for (int64_t i = 0; i < task.train_size(); ++i) {
     const int64_t length = task.train_length(i);
     if (length > most) {
       throw input_error("training sample ", i, " has ", length,
-                        " tokens, more than data.micro_batch_tokens = ", most);
+                        " tokens, more than ", cp > 1 ? "parallel.cp times " : "",
+                        "data.micro_batch_tokens = ", most);
     }
     lengths.push_back(static_cast<int32_t>(length));
   }
@@ -50,7 +54,8 @@ class Trainer {
         world_(world),
         task_(task),
         phases_(clock_),
-        lengths_(sample_lengths(task, config.data.micro_batch_tokens)),
+        layout_(run_layout(config, world.size(), task, [](const std::string& key) { return key; })),
+        lengths_(sample_lengths(task, config.data.micro_batch_tokens, layout_.cp)),
         identity_(task.identity()),
         total_steps_(count_steps()),
         end_(config.train.stop_at > 0 ? std::min(config.train.stop_at, total_steps_)
@@ -100,6 +105,7 @@ class Trainer {
   SteadyClock clock_;
   PhaseClock phases_;
   Throughput throughput_;
+  parallel::Layout layout_;
   std::vector<int32_t> lengths_;  // tokens of every sample
   Json identity_;                 // what a run that goes on from this one must share
   int64_t total_steps_;           // what the schedule aims at
@@ -162,7 +168,6 @@ TrainResult Trainer::run() {
 }
 
 void Trainer::begin() {
-  check_ranks(config_.parallel, world_.size());
   if (saves()) {
     on_rank_zero(world_.world_group(), "checkpoint.dir", [&] {
       ensure_dir(config_.checkpoint.dir);
