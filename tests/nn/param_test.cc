@@ -100,5 +100,49 @@ TEST(Param, ARunHasTheBitsOfTheWhole) {
   EXPECT_TRUE(at::equal(rounded, run.to(at::kBFloat16)));
 }
 
+// A cut Param starts from the bits of the whole one's slices: parts each on their own, blocks each
+// on their own, uneven and empty slices.
+TEST(Param, ACutStartsFromTheBitsOfTheWhole) {
+  ParamSpec fused = matrix_spec("fused", {{"q", 5}, {"k", 3}, {"v", 1}}, 4, 0.1);
+  ParamSpec conv = matrix_spec("conv", 4, 15, 0.1);
+  conv.tp_dim = 1;
+  conv.tp_blocks = 3;
+  ParamSpec row = matrix_spec("row", {{"a", 2}, {"b", 3}}, 7, 0.1);
+  row.tp_dim = 1;
+  ParamSpec bias = vector_spec("bias", {{"qb", 5}, {"kb", 3}}, InitKind::kNormal);
+  for (ParamSpec* spec : {&fused, &conv, &row, &bias}) {
+    spec->tp = TpKind::kShard;
+    Param whole(*spec);
+    allocate_values({{"unit", {&whole}}}, at::kFloat);
+    init_param(whole, 3, whole.value);
+    for (const int size : {2, 3}) {
+      int64_t elements = 0;
+      for (int rank = 0; rank < size; ++rank) {
+        Param cut(*spec);
+        const std::vector<UnitParams> units = {{"unit", {&cut}}};
+        allocate_values(units, at::kFloat, {rank, size});
+        allocate_grads(units);
+        EXPECT_EQ(cut.main_grad.sizes(), cut.value.sizes());
+        init_param(cut, 3, cut.value);
+        elements += cut.value.numel();
+        const std::vector<PartView> wholes = part_views(whole, whole.value);
+        const std::vector<PartView> parts = part_views(cut, cut.value);
+        ASSERT_EQ(parts.size(), spec->parts.size());
+        for (size_t p = 0; p < parts.size(); ++p) {
+          at::Tensor want = at::empty(parts[p].cut.local_shape());
+          parts[p].cut.copy_from(want, wholes[p].view);
+          EXPECT_TRUE(at::equal(parts[p].view, want)) << parts[p].part->name << rank << size;
+        }
+      }
+      EXPECT_EQ(elements, spec->numel());
+    }
+  }
+  Param values(fused);
+  allocate_values({{"unit", {&values}}}, at::kFloat, {1, 2});
+  EXPECT_EQ(values.value.size(0), 3 + 2 + 1);
+  allocate_values({{"unit", {&values}}}, at::kFloat, {0, 2});
+  EXPECT_EQ(values.value.size(0), 2 + 1 + 0);
+}
+
 }  // namespace
 }  // namespace trireme::nn

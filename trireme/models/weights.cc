@@ -64,12 +64,13 @@ const io::TensorInfo* find(const io::TensorSource& source, const std::string& na
   return nullptr;
 }
 
+// What `part` holds of the file's tensor.
 void copy_tensor(const io::TensorSource& source, const io::TensorInfo& info,
-                 const std::string& name, at::Tensor to) {
+                 const nn::PartView& part) {
   const at::IntArrayRef shape(info.shape);
-  if (shape != to.sizes()) {
+  if (info.shape != part.cut.shape) {
     throw input_error(source.path(), ": tensor '", info.name, "' has shape ", shape,
-                      ", the model's ", name, " is ", to.sizes(),
+                      ", the model's ", part.part->name, " is ", at::IntArrayRef(part.cut.shape),
                       "; the weights and config.json belong to different models");
   }
   const at::ScalarType dtype = scalar_type(info, source.path());
@@ -77,7 +78,7 @@ void copy_tensor(const io::TensorSource& source, const io::TensorInfo& info,
   if (bytes.empty()) return;
   at::Tensor staged = at::empty(shape, dtype);  // the file's bytes need not be aligned
   std::memcpy(staged.data_ptr(), bytes.data(), bytes.size());
-  to.copy_(staged);
+  part.cut.copy_from(part.view, staged);
 }
 
 void refuse_missing(const io::TensorSource& source, const std::vector<std::string>& missing) {
@@ -106,7 +107,7 @@ LoadResult load_weights(const io::TensorSource& source, const std::vector<nn::Un
         result.missing.push_back(part.part->name);
         continue;
       }
-      copy_tensor(source, *info, part.part->name, part.view);
+      copy_tensor(source, *info, part);
       used.insert(info->name);
     }
     used.insert(param->spec.aliases.begin(), param->spec.aliases.end());

@@ -17,6 +17,36 @@ int64_t ParamSpec::numel() const {
   return n;
 }
 
+std::vector<int64_t> ParamSpec::local_shape(TpSlice slice) const {
+  if (tp != TpKind::kShard) return shape;
+  std::vector<int64_t> local = shape;
+  int64_t rows = 0;
+  for (const Part& part : parts) {
+    local = cut_part(*this, part, slice).local_shape();
+    rows += local[0];
+  }
+  local[0] = rows;
+  return local;
+}
+
+TensorCut cut_part(const ParamSpec& spec, const Part& part, TpSlice slice) {
+  std::vector<int64_t> shape = spec.shape;
+  shape[0] = part.rows;
+  if (spec.tp != TpKind::kShard) return TensorCut::all_of(std::move(shape));
+  const int64_t size = shape.at(static_cast<size_t>(spec.tp_dim));
+  if (size % spec.tp_blocks != 0) {
+    throw run_error(part.name, ": ", size, " elements of dim ", spec.tp_dim, " are not ",
+                    spec.tp_blocks, " equal blocks");
+  }
+  TensorCut cut{.shape = std::move(shape), .dim = spec.tp_dim, .ranges = {}};
+  const int64_t block = size / spec.tp_blocks;
+  for (int64_t begin = 0; begin < size; begin += block) {
+    const DimRange mine = slice_of(block, slice);
+    cut.ranges.push_back({begin + mine.begin, begin + mine.end});
+  }
+  return cut;
+}
+
 ParamSpec matrix_spec(const std::string& name, std::vector<Part> parts, int64_t columns,
                       double init_std) {
   ParamSpec spec = vector_spec(name, std::move(parts), InitKind::kNormal);
@@ -66,15 +96,17 @@ void Param::ready() {
   if (sink != nullptr) sink->param_ready(*this);
 }
 
-std::vector<PartView> part_views(const Param& param, const at::Tensor& whole) {
+std::vector<PartView> part_views(const Param& param, const at::Tensor& local) {
   std::vector<PartView> views;
   int64_t row = 0;
   for (const Part& part : param.spec.parts) {
-    views.push_back({&part, row, whole.narrow(0, row, part.rows)});
-    row += part.rows;
+    TensorCut cut = cut_part(param.spec, part, param.slice);
+    const int64_t rows = cut.local_shape()[0];
+    views.push_back({&part, row, local.narrow(0, row, rows), std::move(cut)});
+    row += rows;
   }
-  if (row != whole.size(0))
-    throw run_error("parts of ", param.spec.name, " hold ", row, " of ", whole.size(0), " rows");
+  if (row != local.size(0))
+    throw run_error("parts of ", param.spec.name, " hold ", row, " of ", local.size(0), " rows");
   return views;
 }
 
@@ -87,13 +119,16 @@ std::vector<Param*> params_once(const std::vector<UnitParams>& units) {
   return params;
 }
 
-void allocate_values(const std::vector<UnitParams>& units, at::ScalarType dtype) {
-  for (Param* param : params_once(units)) param->value = at::zeros(param->spec.shape, dtype);
+void allocate_values(const std::vector<UnitParams>& units, at::ScalarType dtype, TpSlice slice) {
+  for (Param* param : params_once(units)) {
+    param->slice = slice;
+    param->value = at::zeros(param->local_shape(), dtype);
+  }
 }
 
 void allocate_grads(const std::vector<UnitParams>& units) {
   for (Param* param : params_once(units))
-    param->main_grad = at::zeros(param->spec.shape, at::kFloat);
+    param->main_grad = at::zeros(param->local_shape(), at::kFloat);
 }
 
 void init_run(const ParamSpec& spec, const std::string& part_name, uint64_t seed, int64_t first,
@@ -116,9 +151,12 @@ void init_run(const ParamSpec& spec, const std::string& part_name, uint64_t seed
   if (!direct) run.copy_(values);
 }
 
-void init_param(const Param& param, uint64_t seed, at::Tensor whole) {
-  for (const PartView& part : part_views(param, whole)) {
-    init_run(param.spec, part.part->name, seed, 0, part.view.view({-1}));
+void init_param(const Param& param, uint64_t seed, at::Tensor local) {
+  for (const PartView& part : part_views(param, local)) {
+    const at::Tensor flat = part.view.view({-1});
+    part.cut.each_run(0, flat.numel(), [&](const CutRun& run) {
+      init_run(param.spec, part.part->name, seed, run.global, flat.narrow(0, run.local, run.numel));
+    });
   }
 }
 

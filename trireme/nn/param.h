@@ -3,7 +3,8 @@
 //
 // Invariants
 //  - value is in the compute dtype; main_grad is fp32, of value's shape, and a view in the engine's
-//    flat bucket.
+//    flat bucket. Where tensor parallelism cuts a Param that is the shape of this rank's part:
+//    layers compute by value's shape, never by the spec's.
 //  - A layer's backward adds its gradient straight into main_grad (autograd sees none) and then
 //    calls ready(), once a use. After `uses` calls in a micro-batch the sink hears of it: the only
 //    trigger of communication.
@@ -22,6 +23,8 @@
 #include <string>
 #include <vector>
 
+#include "trireme/nn/tensor_cut.h"
+
 namespace trireme::nn {
 
 // A named run of rows (dim 0) of a Param: query, key and value in one fused product, each with its
@@ -31,9 +34,13 @@ struct Part {
   int64_t rows = 0;
 };
 
-// How tensor parallel cuts a Param. (Only kReplicated is used so far; the spec is complete so that
-// files and checkpoints need not change when shards come.)
-enum class TpKind { kReplicated, kReplicatedPartialGrad, kShard };
+// What tensor parallelism makes of a Param.
+enum class TpKind {
+  kReplicated,             // every rank holds it whole, and its gradient is the same on all
+  kReplicatedPartialGrad,  // ... but under sequence parallelism each rank has a share of the
+                           // gradient (norms, biases behind row-parallel products): their sum is it
+  kShard,                  // every rank holds slices along tp_dim
+};
 
 enum class InitKind { kZeros, kOnes, kNormal };
 
@@ -43,7 +50,10 @@ struct ParamSpec {
   std::vector<Part> parts;     // rows in order; sum of rows = shape[0]; never empty
   std::vector<std::string> aliases;  // further names of the same tensor in files (ties)
   TpKind tp = TpKind::kReplicated;
-  int tp_dim = 0;           // for kShard; each part is cut on its own
+  // For kShard: each part is, along tp_dim, tp_blocks equal blocks, and a rank holds its slice_of()
+  // each block (GPT-2's c_attn [H, 3H] is query, key and value along dim 1: 3).
+  int tp_dim = 0;
+  int tp_blocks = 1;
   std::vector<int> stages;  // pipeline stages that hold a copy; empty: the stage of its unit
   bool decay = true;        // weight decay group (off for biases and norms)
   double lr_scale = 1.0;
@@ -53,7 +63,13 @@ struct ParamSpec {
   double init_std = 0.02;
 
   int64_t numel() const;
+  // The shape of what a rank holds.
+  std::vector<int64_t> local_shape(TpSlice slice) const;
 };
+
+// What a rank holds of a part (a whole Param has one or more); the whole part unless spec.tp is
+// kShard. Throws run_error where the part is not tp_blocks equal blocks.
+TensorCut cut_part(const ParamSpec& spec, const Part& part, TpSlice slice);
 
 // A matrix [rows of all parts, columns], drawn from N(0, init_std^2); one part: [rows, columns].
 ParamSpec matrix_spec(const std::string& name, std::vector<Part> parts, int64_t columns,
@@ -82,11 +98,13 @@ class Param {
   Param& operator=(const Param&) = delete;
 
   ParamSpec spec;
-  at::Tensor value;      // [spec.shape], compute dtype; undefined until storage is given
-  at::Tensor main_grad;  // [spec.shape], fp32; undefined: frozen, or inference
+  TpSlice slice;         // set by whoever gives storage
+  at::Tensor value;      // [local_shape()], compute dtype; undefined until storage is given
+  at::Tensor main_grad;  // [local_shape()], fp32; undefined: frozen, or inference
   int uses = 1;          // calls of ready() that complete a micro-batch (a tied weight has 2)
   GradSink* sink = nullptr;
 
+  std::vector<int64_t> local_shape() const { return spec.local_shape(slice); }
   bool wants_grad() const { return main_grad.defined(); }
 
   // main_grad to add a gradient to: zero when none has come yet. Undefined when frozen.
@@ -115,13 +133,15 @@ class Param {
   bool grad_is_fresh_ = false;
 };
 
-// The part's rows of a tensor of the Param's shape (value, main_grad, an optimiser moment): a view.
+// The part's rows of a tensor of the Param's local shape (value, main_grad, an optimiser moment): a
+// view, and which elements of the whole part it holds.
 struct PartView {
   const Part* part;
-  int64_t row_begin;  // first row in the Param
-  at::Tensor view;
+  int64_t row_begin;  // first row in `local`
+  at::Tensor view;    // [cut.local_shape()]
+  TensorCut cut;
 };
-std::vector<PartView> part_views(const Param& param, const at::Tensor& whole);
+std::vector<PartView> part_views(const Param& param, const at::Tensor& local);
 
 // The Params that an engine handles together: a transformer block, the embedding, a head. One that
 // several units use (a tied weight) is named by each of them.
@@ -137,16 +157,17 @@ struct UnitParams {
 // Each Param once, in the order in which units first name it.
 std::vector<Param*> params_once(const std::vector<UnitParams>& units);
 
-// Gives every Param a tensor of its own in `dtype`, zero-filled: inference and tests. Training
-// engines use buckets.
-void allocate_values(const std::vector<UnitParams>& units, at::ScalarType dtype);
-// The same with main_grad (zero), for tests without an engine.
+// Gives every Param its slice and a tensor of its own in `dtype`, zero-filled: inference and tests.
+// Training engines use buckets.
+void allocate_values(const std::vector<UnitParams>& units, at::ScalarType dtype,
+                     TpSlice slice = {});
+// The same with main_grad (zero) by the slice that each has, for tests without an engine.
 void allocate_grads(const std::vector<UnitParams>& units);
 
-// Initial values by (seed, part name, element's index in the part) alone: every layout starts from
-// the same bits. `whole` has the Param's shape (fp32 master or value).
-void init_param(const Param& param, uint64_t seed, at::Tensor whole);
-// The same for a run of a part's elements, from element `first` on: `run` is flat.
+// Initial values by (seed, part name, element's index in the whole part) alone: every layout starts
+// from the same bits. `local` has the Param's local shape (fp32 master or value).
+void init_param(const Param& param, uint64_t seed, at::Tensor local);
+// The same for a run of a whole part's elements, from element `first` on: `run` is flat.
 void init_run(const ParamSpec& spec, const std::string& part_name, uint64_t seed, int64_t first,
               at::Tensor run);
 
