@@ -44,6 +44,52 @@ at::Tensor rank_order_sum(int ranks, int64_t n, int64_t seed) {
 class Shm : public testing::TestWithParam<int> {};
 INSTANTIATE_TEST_SUITE_P(Ranks, Shm, testing::Values(2, 3, 4));
 
+// Every rank owns a part and reads the whole where it is.
+TEST_P(Shm, JoinedMemoryIsOnePieceOfEverybodysParts) {
+  run_ranks(
+      GetParam(),
+      [](World& world) {
+        Group& group = world.world_group();
+        EXPECT_TRUE(group.joins());
+        const int64_t n = 3 * kJoinedBytes / 4;
+        const at::Tensor small = group.empty(5, at::kFloat);  // what lies before is no page
+        std::vector<Group::Joined> kept;
+        for (int again = 0; again < 2; ++again) {
+          kept.push_back(group.join(n, at::kFloat).value());
+          const Group::Joined& joined = kept.back();
+          ASSERT_EQ(joined.own.numel(), n);
+          ASSERT_EQ(joined.whole.numel(), world.size() * n);
+          EXPECT_EQ(joined.own.abs().sum().item<float>(), 0);
+          joined.own.copy_(noise(world.rank(), n, again));
+          group.barrier("written");
+          for (int r = 0; r < world.size(); ++r) {
+            EXPECT_TRUE(joined.whole.narrow(0, r * n, n).equal(noise(r, n, again)));
+          }
+          group.barrier("read");
+          joined.whole.narrow(0, world.rank() * n, n).fill_(7);  // another way to one's own part
+          EXPECT_TRUE(joined.own.eq(7).all().item<bool>());
+          group.all_reduce(joined.own, ReduceOp::kSum, "in place")->wait();
+          EXPECT_TRUE(joined.whole.eq(7 * world.size()).all().item<bool>());
+          group.barrier("read again");
+        }
+        EXPECT_THROW(group.join(kJoinedBytes / 4 + 1, at::kFloat), Error);
+        EXPECT_THROW(group.join(0, at::kFloat), Error);
+      },
+      shm_options());
+}
+
+TEST(Gloo, HasNoMemoryToJoin) {
+  WorldOptions options;
+  options.backend = "gloo";
+  run_ranks(
+      2,
+      [](World& world) {
+        EXPECT_FALSE(world.world_group().joins());
+        EXPECT_FALSE(world.world_group().join(kJoinedBytes, at::kFloat).has_value());
+      },
+      options);
+}
+
 TEST_P(Shm, EveryFormAddsInTheOrderOfTheRanks) {
   run_ranks(
       GetParam(),

@@ -19,6 +19,10 @@ WorkPtr finished_work() {
   return std::make_shared<FinishedWork>();
 }
 
+std::optional<Group::Joined> Group::join(int64_t, at::ScalarType) {
+  return std::nullopt;
+}
+
 at::Tensor Group::empty(int64_t numel, at::ScalarType dtype) {
   return at::empty({numel}, dtype);
 }

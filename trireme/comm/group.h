@@ -18,6 +18,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -26,6 +27,9 @@ namespace trireme::comm {
 
 // Of patient_barrier(): an hour for the default deadline of an operation.
 constexpr int kPatience = 12;
+
+// A page: what memory of several owners can be put together from.
+constexpr int64_t kJoinedBytes = 4096;
 
 enum class ReduceOp { kSum, kAvg, kMin, kMax };
 
@@ -57,6 +61,19 @@ class Group {
   // share, operations work on it in place; any other tensor does too, at the price of copies. May
   // outlive the group.
   virtual at::Tensor empty(int64_t numel, at::ScalarType dtype);
+
+  // Memory of which every rank owns a part that all others read in place.
+  struct Joined {
+    at::Tensor own;  // [numel]: this rank's part
+    at::Tensor
+        whole;  // [size() * numel]: everyone's, in rank order; the own part is `own`'s memory
+  };
+  // Made by all ranks together, of zeros; nothing where the backend's ranks share no memory.
+  // `numel` values must be a multiple of kJoinedBytes. Nothing orders writes and reads of another's
+  // part but operations of the group, or a barrier, between them. May outlive the group.
+  virtual std::optional<Joined> join(int64_t numel, at::ScalarType dtype);
+  // Whether join() gives memory.
+  virtual bool joins() const { return false; }
 
   // `tag` says what the operation is for, in errors and traces ("loss", "grads/3"); it does no
   // matching. Tensors: any shape; float32, float64, float16, bfloat16, int32 and int64 for

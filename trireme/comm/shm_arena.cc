@@ -23,15 +23,15 @@ size_t round_up(size_t n, size_t unit) {
 
 ShmArena::ShmArena(int rank, LocalPeers peers) : rank_(rank), peers_(std::move(peers)) {}
 
-std::byte* ShmArena::allocate(size_t bytes) {
+std::byte* ShmArena::allocate(size_t bytes, bool pages) {
   const std::lock_guard lock(mutex_);
-  bytes = round_up(std::max<size_t>(bytes, 1), bytes >= kLarge ? kPage : kLine);
-  // The smallest hole that holds it; large blocks begin at a page.
+  const size_t unit = pages || bytes >= kLarge ? kPage : kLine;
+  bytes = round_up(std::max<size_t>(bytes, 1), unit);
+  // The smallest hole that holds it. Holes begin at a line.
   Segment* best = nullptr;
   std::pair<size_t, size_t> hole{0, SIZE_MAX};
   const auto usable = [&](const std::pair<const size_t, size_t>& h) {
-    const size_t begin = bytes >= kLarge ? round_up(h.first, kPage) : h.first;
-    return h.first + h.second >= begin + bytes;
+    return h.first + h.second >= round_up(h.first, unit) + bytes;
   };
   for (Segment& segment : segments_) {
     for (const auto& h : segment.free) {
@@ -45,7 +45,7 @@ std::byte* ShmArena::allocate(size_t bytes) {
     best = &grow(bytes);
     hole = *best->free.begin();
   }
-  return take(*best, bytes >= kLarge ? round_up(hole.first, kPage) : hole.first, bytes);
+  return take(*best, round_up(hole.first, unit), bytes);
 }
 
 std::byte* ShmArena::take(Segment& segment, size_t offset, size_t bytes) {
@@ -93,8 +93,16 @@ ShmArena::Segment& ShmArena::grow(size_t bytes) {
 
 at::Tensor ShmArena::empty(int64_t numel, at::ScalarType dtype) {
   if (numel == 0) return at::empty({0}, dtype);
+  return tensor_of(allocate(static_cast<size_t>(numel) * c10::elementSize(dtype)), numel, dtype);
+}
+
+at::Tensor ShmArena::empty_pages(int64_t numel, at::ScalarType dtype) {
+  return tensor_of(allocate(static_cast<size_t>(numel) * c10::elementSize(dtype), /*pages=*/true),
+                   numel, dtype);
+}
+
+at::Tensor ShmArena::tensor_of(std::byte* data, int64_t numel, at::ScalarType dtype) {
   const auto bytes = static_cast<int64_t>(numel * static_cast<int64_t>(c10::elementSize(dtype)));
-  std::byte* data = allocate(static_cast<size_t>(bytes));
   const device::MemoryCategory category = device::current_memory_category();
   device::count_memory(category, bytes);
   return at::from_blob(
@@ -139,6 +147,18 @@ std::byte* ShmArena::peer(int rank, ShmPlace place) {
     throw run_error("rank ", rank, " speaks of a place behind the end of its shared memory");
   }
   return segment->data() + place.offset;
+}
+
+std::shared_ptr<std::byte> ShmArena::join(const std::vector<std::pair<int, ShmPlace>>& places,
+                                          size_t bytes) {
+  const std::lock_guard lock(mutex_);
+  std::vector<ShmSegment::Piece> pieces;
+  for (const auto& [rank, place] : places) {
+    const auto& segment =
+        rank == rank_ ? segments_.at(place.segment).memory : peer_segment(rank, place.segment);
+    pieces.push_back({segment, place.offset});
+  }
+  return ShmSegment::join(pieces, bytes);
 }
 
 uint64_t ShmArena::bytes() const {

@@ -18,6 +18,7 @@
 #include <mutex>
 #include <optional>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "trireme/comm/local_peers.h"
@@ -37,12 +38,19 @@ class ShmArena : public std::enable_shared_from_this<ShmArena> {
 
   const LocalPeers& peers() const { return peers_; }
 
-  // 64-byte aligned (large ones: a page), not initialised. Throws run_error when there is no
-  // memory.
-  std::byte* allocate(size_t bytes);
+  // 64-byte aligned (large ones, and those of whole pages: a page), not initialised. Throws
+  // run_error when there is no memory.
+  std::byte* allocate(size_t bytes, bool pages = false);
   void release(std::byte* data);
   // A flat tensor, counted under the calling thread's device::MemoryScope. Keeps the arena alive.
   at::Tensor empty(int64_t numel, at::ScalarType dtype);
+
+  // The same of whole pages: for join().
+  at::Tensor empty_pages(int64_t numel, at::ScalarType dtype);
+  // The memory at these places of ranks of this host, `bytes` (whole pages) each, end to end in one
+  // mapping that reads and writes them where they are.
+  std::shared_ptr<std::byte> join(const std::vector<std::pair<int, ShmPlace>>& places,
+                                  size_t bytes);
 
   // Nothing when `data` is not in this rank's arena.
   std::optional<ShmPlace> locate(const void* data) const;
@@ -58,6 +66,7 @@ class ShmArena : public std::enable_shared_from_this<ShmArena> {
     std::shared_ptr<ShmSegment> memory;
     std::map<size_t, size_t> free;  // offset to size; neighbours are always joined
   };
+  at::Tensor tensor_of(std::byte* data, int64_t numel, at::ScalarType dtype);
   std::byte* take(Segment& segment, size_t offset, size_t bytes);
   Segment& grow(size_t bytes);
   const std::shared_ptr<ShmSegment>& peer_segment(int rank, uint32_t number);

@@ -188,6 +188,31 @@ class ShmGroup : public GroupBase {
     return host_->arena->empty(numel, dtype);
   }
 
+  bool joins() const override { return true; }
+
+  std::optional<Joined> join(int64_t numel, at::ScalarType dtype) override {
+    const auto bytes = static_cast<size_t>(numel) * c10::elementSize(dtype);
+    if (numel <= 0 || bytes % kJoinedBytes != 0) {
+      throw run_error("group ", name_, ": ", bytes,
+                      " bytes are not a number of whole pages to join");
+    }
+    Joined joined;
+    joined.own = host_->arena->empty_pages(numel, dtype).zero_();
+    const ShmPlace place = host_->arena->locate(joined.own.const_data_ptr()).value();
+    const auto all = all_gather_bytes(to_text(place), "places of joined memory");
+    std::vector<std::pair<int, ShmPlace>> places;
+    for (size_t r = 0; r < all.size(); ++r) {
+      places.emplace_back(state_->ranks[r], place_from_text(all[r]));
+    }
+    const std::shared_ptr<std::byte> memory = host_->arena->join(places, bytes);
+    // Peers' parts are counted where they are owned; each rank frees its own when nobody of it
+    // reads.
+    joined.whole = at::from_blob(
+        memory.get(), {static_cast<int64_t>(all.size()) * numel},
+        [memory, own = joined.own](void*) {}, dtype);
+    return joined;
+  }
+
   WorkPtr all_reduce(at::Tensor buffer, ReduceOp op, std::string_view tag) override {
     check_reduction(op, buffer, {"all_reduce", tag});
     const Ticket ticket = begin(OperationKind::kAllReduce, tag, buffer);

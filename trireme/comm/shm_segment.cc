@@ -122,6 +122,28 @@ std::shared_ptr<ShmSegment> ShmSegment::create(size_t bytes) {
   return map(std::move(fd), bytes);
 }
 
+std::shared_ptr<std::byte> ShmSegment::join(const std::vector<Piece>& pieces, size_t bytes) {
+  const size_t all = pieces.size() * bytes;
+  // One stretch of addresses, which the pieces then take the place of.
+  void* begin = mmap(nullptr, all, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  const auto check = [&](const void* mapped) {
+    if (mapped != MAP_FAILED) return;
+    throw run_error("cannot map ", mib(all),
+                    " MiB of shared memory in one piece: ", std::strerror(errno));
+  };
+  check(begin);
+  std::shared_ptr<std::byte> joined(static_cast<std::byte*>(begin),
+                                    [pieces, all](std::byte* data) { munmap(data, all); });
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    check(mmap(joined.get() + i * bytes, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+               pieces[i].segment->fd().get(), static_cast<off_t>(pieces[i].offset)));
+  }
+#ifdef MADV_POPULATE_WRITE
+  madvise(begin, all, MADV_POPULATE_WRITE);
+#endif
+  return joined;
+}
+
 std::shared_ptr<ShmSegment> ShmSegment::open(Fd fd, size_t bytes) {
   return map(std::move(fd), bytes);
 }

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "trireme/comm/sockets.h"
 
@@ -19,6 +20,13 @@ class ShmSegment {
   static std::shared_ptr<ShmSegment> create(size_t bytes);
   // Another's. Throws run_error when it is not a segment of that size.
   static std::shared_ptr<ShmSegment> open(Fd fd, size_t bytes);
+  // `bytes` of each piece (whole pages, as are offsets), end to end in one more mapping of the same
+  // memory, which keeps the segments. Throws run_error.
+  struct Piece {
+    std::shared_ptr<ShmSegment> segment;
+    size_t offset;
+  };
+  static std::shared_ptr<std::byte> join(const std::vector<Piece>& pieces, size_t bytes);
   ~ShmSegment();
   ShmSegment(const ShmSegment&) = delete;
   ShmSegment& operator=(const ShmSegment&) = delete;
