@@ -3,13 +3,14 @@
 //
 // S stages, V chunks a stage, M micro-batches; F, B, W: the times of an action of a whole stage.
 //
-// | name          | bubble, in time              | activations held by rank s at most, in stages' |
-// | ------------- | ---------------------------- | -----------------------------------------------
-// | | `gpipe`       | (S - 1) (F + B + W)          | M | | `1f1b`        | (S - 1) (F + B + W) |
-// min(M, S - s)                                   | | `interleaved` | (S - 1) (F + B + W) / V | ((V
-// - 1) S + 2 (S - s) - 1) / V, S divides M    | | `zb_h1`       | (S - 1) (F + B - W)          |
-// min(M, S)                                       | | `zbv`         | none within a rank's own span
-// (F = B = W, M >= 2 S - 1) | min(M, S)              |
+//   name          bubble, in time           activations held by rank s at most, in stages'
+//   gpipe         (S - 1) (F + B + W)       M
+//   1f1b          (S - 1) (F + B + W)       min(M, S - s)
+//   interleaved   (S - 1) (F + B + W) / V   ((V - 1) S + 2 (S - s) - 1) / V, where S divides M
+//   zb_h1         (S - 1) (F + B - W)       min(M, S)
+//   zbv           none within a rank's      min(M, S)
+//                 own span, where
+//                 F = B = W, M >= 2 S - 1
 //
 // GPipe: Huang et al., 2019 (micro-batches go backward in the order in which they went forward, so
 // that their gradients add up as everywhere else). 1F1B: PipeDream-Flush, Narayanan et al., 2021
