@@ -71,7 +71,7 @@ TEST(AdamW, EqualsPyTorchWithClippingAndGroups) {
   AdamW adamw({params.buffer}, {.beta1 = 0.9, .beta2 = 0.98, .eps = 1e-6, .weight_decay = 0.1});
   for (size_t step = 0; step < wanted["gradients"].size(); ++step) {
     TwoParams::put(params.buffer.grad, wanted["gradients"][step]);
-    const double norm = std::sqrt(grad_sum_of_squares({params.buffer}));
+    const double norm = std::sqrt(grad_sum_of_squares({params.buffer.grad}));
     EXPECT_NEAR(norm, wanted["norms"][step].get<double>(), 1e-5 * norm);
     adamw.step({.lr = 0.01, .grad_factor = clip_factor(norm, 1.0)});
     at::Tensor expected = at::zeros({128}, at::kFloat);
@@ -124,7 +124,7 @@ TEST(AdamW, LongBuffersAndThreadsDoNotMatter) {
                       {},
                       {{0, numel, true, 1.0}}};
     buffer.value = buffer.master;
-    const double squares = grad_sum_of_squares({buffer});
+    const double squares = grad_sum_of_squares({buffer.grad});
     AdamW adamw({buffer}, {});
     adamw.step({.lr = 0.01, .grad_factor = 0.25});
     at::set_num_threads(1);
@@ -147,11 +147,11 @@ TEST(AdamW, LongBuffersAndThreadsDoNotMatter) {
 
 TEST(GradNorm, IsNotFiniteWhenAGradientIsNot) {
   FlatBuffer buffer{"b", at::zeros({64}), at::ones({64}), at::zeros({64}), {{0, 64, true, 1.0}}};
-  EXPECT_EQ(grad_sum_of_squares({buffer, buffer}), 128.0);
+  EXPECT_EQ(grad_sum_of_squares({buffer.grad, buffer.grad}), 128.0);
   buffer.grad[3] = std::numeric_limits<float>::infinity();
-  EXPECT_TRUE(std::isinf(grad_sum_of_squares({buffer})));
+  EXPECT_TRUE(std::isinf(grad_sum_of_squares({buffer.grad})));
   buffer.grad[4] = std::numeric_limits<float>::quiet_NaN();
-  EXPECT_TRUE(std::isnan(grad_sum_of_squares({buffer})));
+  EXPECT_TRUE(std::isnan(grad_sum_of_squares({buffer.grad})));
 }
 
 TEST(GradNorm, ClipsAsPyTorchDoes) {

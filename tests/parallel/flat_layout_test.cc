@@ -81,7 +81,7 @@ TEST(Region, PartsOfAFusedParamLieBehindEachOther) {
   const auto regions = make_regions(lay_out({{"block", {&bias, &qkv}}}, 2));
   ASSERT_EQ(regions.size(), 4U);
   EXPECT_EQ(regions[1].name, "key");
-  EXPECT_EQ(regions[1].shape, (std::vector<int64_t>{3, 4}));
+  EXPECT_EQ(regions[1].shape(), (std::vector<int64_t>{3, 4}));
   EXPECT_EQ(regions[1].offset, 8);
   EXPECT_EQ(regions[1].numel(), 12);
   EXPECT_EQ(regions[2].offset, 20);
@@ -95,7 +95,7 @@ TEST(Region, PartsOfAFusedParamLieBehindEachOther) {
 
 TEST(Region, AShardIsAFlatRun) {
   Region region;
-  region.shape = region.box_shape = {3, 4};
+  region.cut = nn::TensorCut::all_of({3, 4});
   region.flat_begin = 2;
   region.flat_end = 7;
   region.offset = 10;
@@ -160,6 +160,76 @@ TEST(Region, ShardsCutThePartsUp) {
     }
     for (const Region& region : whole) EXPECT_EQ(seen[region.name], region.numel());
   }
+}
+
+TEST(FlatLayout, ATiedParamLiesAloneAndAlikeOnBothStages) {
+  nn::Param table(spec("table", {50})), position(spec("position", {7})), bias(spec("bias", {9}));
+  table.spec.tie = nn::Tie::kOriginal;
+  const auto first = lay_out({{"embeddings", {&table, &position}}}, 3);
+  table.spec.tie = nn::Tie::kCopy;
+  const auto last = lay_out({{"head", {&bias, &table}}}, 3);
+  ASSERT_EQ(first.size(), 2U);
+  ASSERT_EQ(last.size(), 2U);
+  EXPECT_EQ(first[0].name, "embeddings (tied)");
+  EXPECT_EQ(first[1].slots[0].param, &position);
+  EXPECT_EQ(first[0].numel, last[0].numel);
+  EXPECT_EQ(first[0].slots[0].offset, last[0].slots[0].offset);
+  EXPECT_FALSE(first[0].copy);
+  EXPECT_TRUE(last[0].copy);
+  EXPECT_FALSE(last[1].copy);
+}
+
+// Whatever the slices and the shards, every element of every part is on one rank once, if it is
+// cut, and on each tensor-parallel rank once, if not; and the runs say where.
+TEST(Region, SlicesAndShardsCutThePartsUp) {
+  nn::ParamSpec fused = spec("qkv", {6, 7}), conv = spec("conv", {4, 15}),
+                row = spec("row", {5, 6}), norm = spec("norm", {45}, false);
+  fused.parts = {{"query", 2}, {"key", 3}, {"value", 1}};
+  conv.tp_blocks = 3;
+  conv.tp_dim = row.tp_dim = 1;
+  for (nn::ParamSpec* cut : {&fused, &conv, &row}) cut->tp = nn::TpKind::kShard;
+  for (const int tp : {1, 2, 3, 4}) {
+    for (const int shards : {1, 2, 3, 5}) {
+      std::map<std::string, at::Tensor> seen;
+      for (int rank = 0; rank < tp; ++rank) {
+        nn::Param a(fused), b(conv), c(row), d(norm);
+        for (nn::Param* param : {&a, &b, &c, &d}) param->slice = {rank, tp};
+        const auto layouts = lay_out({{"block", {&a, &b, &c, &d}}}, shards);
+        const auto whole = make_regions(layouts);
+        for (int shard = 0; shard < shards; ++shard) {
+          const int64_t most = shard_run(layouts[0], shards, shard).numel;
+          for (const Region& region : cut_regions(whole, layouts, shards, shard)) {
+            at::Tensor& counts = seen[region.name];
+            if (!counts.defined()) counts = at::zeros(region.shape(), at::kLong);
+            int64_t next = region.offset;
+            region.each_run([&](const nn::CutRun& run) {
+              EXPECT_EQ(run.local, next);
+              next += run.numel;
+              counts.view({-1}).narrow(0, run.global, run.numel).add_(1);
+            });
+            EXPECT_EQ(next, region.offset + region.numel());
+            EXPECT_LE(next, most);
+          }
+        }
+      }
+      EXPECT_EQ(seen.size(), 6U);
+      for (const auto& [name, counts] : seen) {
+        EXPECT_TRUE(counts.eq(name == "norm" ? tp : 1).all().item<bool>()) << name << tp << shards;
+      }
+    }
+  }
+}
+
+TEST(Region, ACompleteCutHasItsShape) {
+  nn::ParamSpec cut = spec("weight", {5, 4});
+  cut.tp = nn::TpKind::kShard;
+  nn::Param weight(cut);
+  weight.slice = {1, 2};
+  const auto layouts = lay_out({{"block", {&weight}}}, 1);
+  const Region region = make_regions(layouts).at(0);
+  EXPECT_TRUE(region.complete());
+  EXPECT_FALSE(region.whole());
+  EXPECT_EQ(region.view(at::zeros({layouts[0].numel})).sizes(), (std::vector<int64_t>{3, 4}));
 }
 
 }  // namespace

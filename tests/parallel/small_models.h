@@ -19,6 +19,7 @@
 #include "trireme/nn/loss.h"
 #include "trireme/optim/adamw.h"
 #include "trireme/parallel/engine.h"
+#include "trireme/parallel/global_norm.h"
 
 namespace trireme::testing {
 
@@ -174,10 +175,12 @@ class Assembly {
       const at::Tensor& flat = engine.flat_buffers()[region.bucket].*which;
       if (!flat.defined()) continue;
       at::Tensor& tensor = whole[region.name];
-      if (!tensor.defined()) tensor = at::full(region.shape, NAN, at::kFloat);
-      tensor.view({-1})
-          .slice(0, region.flat_begin, region.flat_end)
-          .copy_(region.view(flat).reshape({-1}));
+      if (!tensor.defined()) tensor = at::full(region.shape(), NAN, at::kFloat);
+      region.each_run([&](const nn::CutRun& run) {
+        tensor.view({-1})
+            .narrow(0, run.global, run.numel)
+            .copy_(flat.narrow(0, run.local, run.numel));
+      });
     }
   }
 
@@ -222,7 +225,7 @@ inline void train_small(comm::World& world, SmallModel& model, const SmallRun& r
     engine.finish_step();
     const at::Tensor sum = at::scalar_tensor(loss, at::kDouble);
     group.all_reduce(sum, comm::ReduceOp::kSum, "loss")->wait();
-    const double norm = engine.grad_norm();
+    const double norm = parallel::grad_norm({&engine});
     if (world.rank() == 0) result.losses.push_back(sum.item<double>());
     if (step == 0) {
       if (world.rank() == 0) result.grad_norm = norm;

@@ -89,7 +89,7 @@ TEST(Trainer, LoadedWeightsReachEveryShard) {
   run.options.load_weights = [](parallel::Engine& engine) {
     for (const parallel::Region& region : engine.whole_regions()) {
       engine.master(*region.param)
-          .copy_(at::arange(1, region.numel() + 1).view(region.shape) * 0.01);
+          .copy_(at::arange(1, region.numel() + 1).view(region.shape()) * 0.01);
     }
   };
   const Trained single = train_fake(run);

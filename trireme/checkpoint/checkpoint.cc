@@ -117,16 +117,17 @@ void write_tensors(const std::string& folder, const char* file, const std::vecto
                    WholeFlats& flats, Manifest& manifest) {
   std::vector<io::TensorInfo> infos;
   for (const Item& item : items) {
-    infos.push_back({name_in_file(item.kind, *item.region), io::Dtype::kF32, item.region->shape});
+    infos.push_back({name_in_file(item.kind, *item.region), io::Dtype::kF32, item.region->shape()});
   }
   io::SafetensorsWriter writer(folder + "/" + file, infos, {{"format", "pt"}});
   for (size_t i = 0; i < items.size(); ++i) {
     const Region& region = *items[i].region;
     writer.write(infos[i].name, bytes_of(region.view(flats.get(region.bucket, items[i].kind))));
-    manifest.tensors.push_back(
-        {items[i].kind, region.name, file, infos[i].name, writer.offset_bytes(i),
-         std::string(io::dtype_name(io::Dtype::kF32)), region.shape, region.box_begin,
-         region.box_shape, region.flat_begin, region.flat_end});
+    manifest.tensors.push_back({items[i].kind, region.name, file, infos[i].name,
+                                writer.offset_bytes(i),
+                                std::string(io::dtype_name(io::Dtype::kF32)), region.shape(),
+                                std::vector<int64_t>(region.shape().size(), 0), region.shape(),
+                                region.flat_begin, region.flat_end});
   }
   writer.commit();
 }
@@ -153,13 +154,13 @@ class Reader {
     const io::SafetensorsFile& file =
         files_.try_emplace(entry.file, folder_ + "/" + entry.file).first->second;
     const std::string where = cat(file.path(), ": tensor '", entry.tensor, "'");
-    if (entry.shape != region.shape) {
+    if (entry.shape != region.shape()) {
       throw input_error(where, " has another shape than the model's parameter ", region.name,
                         ": the checkpoint is of another model");
     }
     const io::TensorView view = file.view(entry.tensor);
     const auto shape = std::vector<int64_t>(view.shape.begin(), view.shape.end());
-    if (view.dtype != io::Dtype::kF32 || shape != region.shape) {
+    if (view.dtype != io::Dtype::kF32 || shape != region.shape()) {
       throw input_error(where, " is not what the manifest says: F32 in the parameter's shape");
     }
     return view.bytes;

@@ -42,6 +42,15 @@ enum class TpKind {
   kShard,                  // every rank holds slices along tp_dim
 };
 
+// A weight that units of two pipeline stages use (a language model's embedding table and head):
+// each stage holds it, with gradients and optimiser state of its own; the gradients' sum over the
+// two is the gradient (parallel/tied_grads.h).
+enum class Tie {
+  kNone,
+  kOriginal,  // on the first of the stages
+  kCopy,      // on the other: in no checkpoint and no norm
+};
+
 enum class InitKind { kZeros, kOnes, kNormal };
 
 struct ParamSpec {
@@ -54,8 +63,8 @@ struct ParamSpec {
   // each block (GPT-2's c_attn [H, 3H] is query, key and value along dim 1: 3).
   int tp_dim = 0;
   int tp_blocks = 1;
-  std::vector<int> stages;  // pipeline stages that hold a copy; empty: the stage of its unit
-  bool decay = true;        // weight decay group (off for biases and norms)
+  Tie tie = Tie::kNone;
+  bool decay = true;  // weight decay group (off for biases and norms)
   double lr_scale = 1.0;
   bool sparse_grad = false;  // few rows of a gradient are not zero (an embedding table's)
   bool frozen = false;       // not trained: no gradient, no optimiser state

@@ -13,18 +13,17 @@ constexpr int64_t kRun = 1 << 16;  // elements; 256 KiB
 
 }  // namespace
 
-double grad_sum_of_squares(const std::vector<FlatBuffer>& buffers) {
+double grad_sum_of_squares(const std::vector<at::Tensor>& grads) {
   at::NoGradGuard no_grad;
   double total = 0.0;
-  for (const FlatBuffer& buffer : buffers) {
-    if (!buffer.grad.defined()) continue;
-    const int64_t numel = buffer.grad.numel();
+  for (const at::Tensor& grad : grads) {
+    const int64_t numel = grad.numel();
     const int64_t runs = (numel + kRun - 1) / kRun;
     std::vector<float> sums(static_cast<size_t>(runs));
     at::parallel_for(0, runs, 1, [&](int64_t begin, int64_t end) {
       at::NoGradGuard no_grad_here;
       for (int64_t i = begin; i < end; ++i) {
-        const at::Tensor run = buffer.grad.narrow(0, i * kRun, std::min(kRun, numel - i * kRun));
+        const at::Tensor run = grad.narrow(0, i * kRun, std::min(kRun, numel - i * kRun));
         sums[static_cast<size_t>(i)] = at::dot(run, run).item<float>();
       }
     });

@@ -15,7 +15,7 @@ using device::MemoryCategory;
 using device::MemoryScope;
 
 at::Tensor slot_view(const at::Tensor& flat, const Slot& slot) {
-  return flat.narrow(0, slot.offset, slot.numel).view(slot.param->spec.shape);
+  return flat.narrow(0, slot.offset, slot.numel).view(slot.param->local_shape());
 }
 
 void zero_padding(const FlatLayout& layout, const at::Tensor& flat) {
@@ -112,10 +112,32 @@ void Bucket::zero_missing_grads() {
   }
 }
 
+// All of the bucket's in one operation: they are small.
+void Bucket::sum_partial_grads() {
+  if (options_.partial_grads == nullptr) return;
+  std::vector<at::Tensor> grads;
+  int64_t numel = 0;
+  for (const Slot& slot : layout_.slots) {
+    if (slot.param->spec.tp != nn::TpKind::kReplicatedPartialGrad) continue;
+    grads.push_back(whole_grad_.narrow(0, slot.offset, slot.numel));
+    numel += slot.numel;
+  }
+  if (grads.empty()) return;
+  at::Tensor sum = options_.partial_grads->empty(numel, at::kFloat);
+  at::cat_out(sum, grads);
+  options_.partial_grads->all_reduce(sum, comm::ReduceOp::kSum, "partial grads/" + name())->wait();
+  int64_t offset = 0;
+  for (const at::Tensor& grad : grads) {
+    grad.copy_(sum.narrow(0, offset, grad.numel()));
+    offset += grad.numel();
+  }
+}
+
 void Bucket::start_reduce() {
   const at::NoGradGuard no_grad;
   open_grad();
   zero_missing_grads();
+  sum_partial_grads();
   if (!sharded()) {
     if (group_.size() > 1) all_reduce();
     return;

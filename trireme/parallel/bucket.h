@@ -30,6 +30,9 @@ namespace trireme::parallel {
 
 struct BucketOptions {
   int zero_stage = 0;
+  // Ranks over which gradients of Params of kReplicatedPartialGrad are shares; null: they are
+  // whole.
+  comm::Group* partial_grads = nullptr;
   at::ScalarType compute_dtype = at::kFloat;
   int64_t chunk_bytes = 25 << 20;  // of an all-reduce
 };
@@ -53,7 +56,8 @@ class Bucket {
   // Gradients. None of these for a frozen bucket.
   void begin_step();  // what was there counts for nothing
   void open_grad();   // memory for the whole gradient, if there is none
-  // Starts the sum over the ranks of what has come; Params that none came for count as zero.
+  // Starts the sum over the ranks of what has come; Params that none came for count as zero. Shares
+  // of gradients are summed first.
   void start_reduce();
   // The own part holds the sum (at stage 2 and 3 that of all micro-batches so far) and the whole is
   // freed.
@@ -86,6 +90,7 @@ class Bucket {
   void allocate_grads();
   void expect_fresh_grads();
   void zero_missing_grads();
+  void sum_partial_grads();
   void start_gather();
   void all_reduce();
   void all_reduce_dense(const at::Tensor& part);

@@ -10,6 +10,7 @@
 #include "trireme/base/list_text.h"
 #include "trireme/nn/tape.h"
 #include "trireme/optim/grad_norm.h"
+#include "trireme/parallel/global_norm.h"
 
 namespace trireme::parallel {
 namespace {
@@ -118,10 +119,10 @@ StepResult DataParallel::step(double lr) {
     engine_.abandon_step();
     throw;
   }
-  const StepResult result{engine_.grad_norm()};
+  const StepResult result{grad_norm({&engine_})};
   if (!std::isfinite(result.grad_norm)) {
     constexpr size_t kShown = 8;
-    const std::vector<std::string> names = engine_.non_finite_gradients(kShown);
+    const std::vector<std::string> names = non_finite_gradients({&engine_}, kShown);
     engine_.abandon_step();
     throw run_error("step ", adamw_.steps() + 1, ": the gradient norm is ", result.grad_norm, " (",
                     names.empty() ? "every gradient is finite, but they are too large to square"

@@ -4,11 +4,8 @@
 #include <ATen/core/grad_mode.h>
 
 #include <algorithm>
-#include <cmath>
 
 #include "trireme/base/error.h"
-#include "trireme/base/json.h"
-#include "trireme/optim/grad_norm.h"
 
 namespace trireme::parallel {
 namespace {
@@ -33,6 +30,11 @@ void refuse_uncalled(const nn::UnitParams& unit) {
                     "\", ...}` and `x = block(x, context)`, or take stage 2 (parallel.zero = 2)");
 }
 
+nn::TpSlice slice_of_rank(const EngineOptions& options) {
+  if (options.tp == nullptr) return {};
+  return {.rank = options.tp->rank(), .size = options.tp->size()};
+}
+
 }  // namespace
 
 Engine::Engine(const std::vector<nn::UnitParams>& units, comm::Group& group,
@@ -41,9 +43,11 @@ Engine::Engine(const std::vector<nn::UnitParams>& units, comm::Group& group,
   check(options);
   if (gathers()) std::for_each(units.begin(), units.end(), refuse_uncalled);
   const int shards = sharded() ? group.size() : 1;
+  for (nn::Param* param : nn::params_once(units)) param->slice = slice_of_rank(options);
   const std::vector<FlatLayout> layouts = lay_out(units, shards);
   whole_regions_ = make_regions(layouts);
   regions_ = cut_regions(whole_regions_, layouts, shards, sharded() ? group.rank() : 0);
+  const bool shares = options.sequence_parallel && options.tp != nullptr && options.tp->size() > 1;
   for (const FlatLayout& layout : layouts) {
     for (size_t slot = 0; slot < layout.slots.size(); ++slot) {
       nn::Param& param = *layout.slots[slot].param;
@@ -51,12 +55,16 @@ Engine::Engine(const std::vector<nn::UnitParams>& units, comm::Group& group,
       param.reset_ready();
       places_[&param] = {buckets_.size(), slot};
     }
-    buckets_.push_back(std::make_unique<Bucket>(
-        layout, group,
-        BucketOptions{options.zero_stage, options.compute_dtype, options.chunk_bytes}));
+    buckets_.push_back(
+        std::make_unique<Bucket>(layout, group,
+                                 BucketOptions{.zero_stage = options.zero_stage,
+                                               .partial_grads = shares ? options.tp : nullptr,
+                                               .compute_dtype = options.compute_dtype,
+                                               .chunk_bytes = options.chunk_bytes}));
     buffers_.push_back(buckets_.back()->buffer());
     arrivals_.add(layout);
   }
+  count_gradients();
   if (gathers()) map_units(units);
 }
 
@@ -92,8 +100,11 @@ void Engine::map_units(const std::vector<nn::UnitParams>& units) {
 
 void Engine::init(uint64_t seed) {
   for (const Region& region : regions_) {
-    nn::init_run(region.param->spec, region.name, seed, region.flat_begin,
-                 buffers_[region.bucket].master.narrow(0, region.offset, region.numel()));
+    const at::Tensor& master = buffers_[region.bucket].master;
+    region.each_run([&](const nn::CutRun& run) {
+      nn::init_run(region.param->spec, region.name, seed, run.global,
+                   master.narrow(0, run.local, run.numel));
+    });
   }
   sync_values();
 }
@@ -204,14 +215,21 @@ void Engine::abandon_step() {
   in_step_ = false;
 }
 
-double Engine::grad_norm() {
-  double squares = optim::grad_sum_of_squares(buffers_);
-  if (sharded()) {
-    const at::Tensor sum = at::scalar_tensor(squares, at::kDouble);
-    group_.all_reduce(sum, comm::ReduceOp::kSum, "gradient norm")->wait();
-    squares = sum.item<double>();
+// Whole buckets where all of a bucket counts, padding being zero; otherwise runs of it.
+void Engine::count_gradients() {
+  const bool first = options_.tp == nullptr || options_.tp->rank() == 0;
+  for (size_t bucket = 0; bucket < buffers_.size(); ++bucket) {
+    if (buckets_[bucket]->frozen() || buckets_[bucket]->layout().copy || !first) continue;
+    counted_gradients_.push_back(buffers_[bucket].grad);
   }
-  return std::sqrt(squares);
+  if (first) return;
+  for (const Region& region : regions_) {
+    const bool cut = region.param->spec.tp == nn::TpKind::kShard;
+    const Bucket& bucket = *buckets_[region.bucket];
+    if (!cut || bucket.frozen() || bucket.layout().copy) continue;
+    counted_gradients_.push_back(
+        buffers_[region.bucket].grad.narrow(0, region.offset, region.numel()));
+  }
 }
 
 Engine::Place Engine::place_of(const nn::Param& param) const {
@@ -224,45 +242,20 @@ at::Tensor Engine::master(const nn::Param& param) {
   const Place place = place_of(param);
   Bucket& bucket = *buckets_[place.bucket];
   const Slot& slot = bucket.layout().slots[place.slot];
-  return bucket.whole_masters().narrow(0, slot.offset, slot.numel).view(param.spec.shape);
+  return bucket.whole_masters().narrow(0, slot.offset, slot.numel).view(param.local_shape());
 }
 
 int64_t Engine::parameter_count() const {
   int64_t count = 0;
-  for (const Region& region : whole_regions_) count += region.numel();
+  for (const auto& bucket : buckets_) {
+    for (const Slot& slot : bucket->layout().slots) count += slot.param->spec.numel();
+  }
   return count;
 }
 
-std::vector<std::string> Engine::non_finite_gradients(size_t most) const {
-  return non_finite(most, &optim::FlatBuffer::grad);
-}
-
-std::vector<std::string> Engine::non_finite_masters(size_t most) const {
-  return non_finite(most, &optim::FlatBuffer::master);
-}
-
-std::vector<std::string> Engine::non_finite(size_t most,
-                                            at::Tensor optim::FlatBuffer::*which) const {
-  const at::NoGradGuard no_grad;
-  Json mine = Json::array();
-  for (const Region& region : regions_) {
-    if (mine.size() == most) break;
-    const at::Tensor& flat = buffers_[region.bucket].*which;
-    if (flat.defined() && !region.view(flat).isfinite().all().item<bool>()) {
-      mine.push_back(region.name);
-    }
-  }
-  std::vector<std::string> all = {dump_json(mine)};
-  if (sharded()) all = group_.all_gather_bytes(all[0], "tensors that are not finite");
-  std::vector<std::string> names;
-  for (const std::string& of_rank : all) {
-    for (const Json& name : parse_json(of_rank, "tensors that are not finite")) {
-      const auto text = name.get<std::string>();
-      const bool known = std::find(names.begin(), names.end(), text) != names.end();
-      if (!known && names.size() < most) names.push_back(text);
-    }
-  }
-  return names;
+const nn::Param* Engine::tied_param(size_t bucket) const {
+  const nn::Param* first = buckets_.at(bucket)->layout().slots.front().param;
+  return first->spec.tie == nn::Tie::kNone ? nullptr : first;
 }
 
 size_t Engine::index_of(const nn::UnitId& unit) const {

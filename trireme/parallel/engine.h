@@ -8,7 +8,7 @@
 //   engine.begin_step(micro_batches);
 //   for (...) { loss(batch).backward(); engine.end_micro_batch(); }
 //   engine.finish_step();       // gradients are sums over all ranks and micro-batches
-//   adamw.step({.lr = lr, .grad_factor = clip_factor(engine.grad_norm(), 1.0)});
+//   adamw.step({.lr = lr, .grad_factor = clip_factor(grad_norm({&engine}), 1.0)});
 //   engine.gather_updates();    // values that other ranks updated
 //
 // What each stage keeps on a rank is said in bucket.h. Everything above this class (optimiser,
@@ -29,6 +29,11 @@
 //  - At stage 0, of a Param with sparse_grad only the rows that some rank touched are summed, in
 //    finish_step() (sparse_rows.h); one with several uses (a tied weight) is dense.
 //  - From a bucket's start to finish_step() nobody touches its gradients.
+//  - The ranks of a tensor-parallel group run the same micro-batches, each with its slices of the
+//    Params that are cut; under sequence parallelism the shares that they have in the gradient of a
+//    Param of kReplicatedPartialGrad are summed before its bucket is reduced.
+//  - With a pipeline a rank has an engine a chunk; what is asked of all gradients at once is in
+//    global_norm.h.
 //  - Params outlive the engine; values that are there stay usable after it (below stage 3 all).
 //    Buckets' padding is zero always.
 #pragma once
@@ -64,6 +69,12 @@ struct EngineOptions {
   int zero_stage = 0;                         // 0 to 3: what ranks share instead of copying
   Unused unused = Unused::kError;
   int64_t chunk_bytes = 25 << 20;  // at stage 0 a larger bucket is reduced in chunks of this size
+  // The ranks that hold the other slices of this rank's Params; null: nothing is cut.
+  comm::Group* tp = nullptr;
+  bool sequence_parallel = false;  // these ranks share the rows between the products too
+  // The ranks that hold the rest of the model and see the same samples (pipeline stages x tensor
+  // parallel); null: this rank's engines hold all of it.
+  comm::Group* model = nullptr;
 };
 
 class Engine final : public nn::GradSink, public nn::UnitHooks {
@@ -93,32 +104,31 @@ class Engine final : public nn::GradSink, public nn::UnitHooks {
   void finish_step();
   // Forgets a step that failed halfway, and its gradients.
   void abandon_step();
-  // The 2-norm of all gradients, each element once, the same bits on every rank. After
-  // finish_step(); every rank calls it.
-  double grad_norm();
+  // The gradients that this rank counts in the norm of all: flat, of this rank's part. Of what all
+  // tensor-parallel ranks hold whole the first one's, of tied copies none.
+  const std::vector<at::Tensor>& counted_gradients() const { return counted_gradients_; }
   // After the optimiser's update of flat_buffers(): whole values where they are kept. Every rank
   // calls it.
   void gather_updates();
 
   comm::Group& group() const { return group_; }
+  const EngineOptions& options() const { return options_; }
   // Ranks hold parts (stage 1 and up): flat_buffers() and regions() are of this rank's.
   bool sharded() const { return options_.zero_stage >= 1; }
   // Runs of named tensors that this rank holds, and where in flat_buffers().
   const std::vector<Region>& regions() const { return regions_; }
   // By bucket: this rank's part. `grad` is undefined where all is frozen.
   const std::vector<optim::FlatBuffer>& flat_buffers() const { return buffers_; }
-  // Every named tensor whole, and where in a whole bucket: the parts of all ranks end to end.
+  // Every named tensor, and where in an unsharded bucket: the parts of a data group end to end.
   const std::vector<Region>& whole_regions() const { return whole_regions_; }
+  // The Param that the bucket is for alone, where one is tied over pipeline stages; null otherwise.
+  const nn::Param* tied_param(size_t bucket) const;
 
   // A Param's whole fp32 master, in its shape: a view. For loading weights on one rank, before
   // broadcast_masters(); where masters are sharded it takes memory for all until then.
   at::Tensor master(const nn::Param& param);
-  // Parameters in all, each once.
+  // Parameters of these units in all, each once.
   int64_t parameter_count() const;
-  // Names of tensors whose gradient, or master, has a NaN or an infinity, `most` at most: to say
-  // why a step failed. Every rank calls it and gets the same.
-  std::vector<std::string> non_finite_gradients(size_t most) const;
-  std::vector<std::string> non_finite_masters(size_t most) const;
 
   void grad_needed(nn::Param& param) override;
   void param_ready(nn::Param& param) override;
@@ -146,13 +156,14 @@ class Engine final : public nn::GradSink, public nn::UnitHooks {
   // Starts the buckets that are next in order: complete ones, or all of them.
   void launch(bool even_if_not_complete);
   void finish_under_way();
-  std::vector<std::string> non_finite(size_t most, at::Tensor optim::FlatBuffer::*which) const;
+  void count_gradients();
 
   comm::Group& group_;
   EngineOptions options_;
   std::vector<std::unique_ptr<Bucket>> buckets_;
   Arrivals arrivals_;                       // by bucket
   std::vector<optim::FlatBuffer> buffers_;  // by bucket
+  std::vector<at::Tensor> counted_gradients_;
   std::vector<Region> whole_regions_, regions_;
   std::unordered_map<const nn::Param*, Place> places_;
   std::unordered_map<std::string, size_t> unit_index_;  // at stage 3, by name

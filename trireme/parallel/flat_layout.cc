@@ -1,6 +1,8 @@
 #include "trireme/parallel/flat_layout.h"
 
 #include <algorithm>
+#include <functional>
+#include <numeric>
 #include <unordered_set>
 
 #include "trireme/base/error.h"
@@ -10,6 +12,11 @@ namespace {
 
 int64_t round_up(int64_t n, int64_t multiple) {
   return (n + multiple - 1) / multiple * multiple;
+}
+
+int64_t numel_of(const nn::Param& param) {
+  const std::vector<int64_t> shape = param.local_shape();
+  return std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>());
 }
 
 bool same_settings(const nn::ParamSpec& a, const nn::ParamSpec& b) {
@@ -33,8 +40,8 @@ FlatLayout lay_out_unit(const std::string& name, std::vector<nn::Param*> params,
       if (previous != nullptr) layout.ranges.back().end = end;
       layout.ranges.push_back({end, end, spec.decay, spec.lr_scale});
     }
-    layout.slots.push_back({param, end, spec.numel()});
-    end += round_up(spec.numel(), kAlignment);
+    layout.slots.push_back({param, end, numel_of(*param)});
+    end += round_up(layout.slots.back().numel, kAlignment);
     previous = param;
   }
   layout.numel = round_up(end, kAlignment * shards);
@@ -64,7 +71,7 @@ std::vector<FlatLayout> lay_out(const std::vector<nn::UnitParams>& units, int sh
   std::unordered_set<std::string> names;
   std::vector<FlatLayout> layouts;
   for (const nn::UnitParams& unit : units) {
-    std::vector<nn::Param*> trained, frozen;
+    std::vector<nn::Param*> trained, frozen, tied;
     for (nn::Param* param : unit.params) {
       if (!held.insert(param).second) continue;
       for (const nn::Part& part : param->spec.parts) {
@@ -73,7 +80,14 @@ std::vector<FlatLayout> lay_out(const std::vector<nn::UnitParams>& units, int sh
                           "): names must be unique in a model");
         }
       }
-      (param->spec.frozen ? frozen : trained).push_back(param);
+      (param->spec.frozen                  ? frozen
+       : param->spec.tie != nn::Tie::kNone ? tied
+                                           : trained)
+          .push_back(param);
+    }
+    for (nn::Param* param : tied) {
+      layouts.push_back(lay_out_unit(unit.name + " (tied)", {param}, shards));
+      layouts.back().copy = param->spec.tie == nn::Tie::kCopy;
     }
     if (!trained.empty()) layouts.push_back(lay_out_unit(unit.name, std::move(trained), shards));
     if (!frozen.empty()) {

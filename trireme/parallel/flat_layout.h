@@ -1,10 +1,11 @@
-// Where the parameters of a unit lie in its flat bucket. Pure arithmetic over ParamSpecs: every
-// rank computes the same.
+// Where the parameters of a unit lie in its flat bucket. Pure arithmetic over ParamSpecs and
+// slices: the ranks of a data group compute the same.
 //
 // A bucket holds one unit. Its Params stand in the order of their optimiser settings (decay,
 // learning-rate scale), each at a multiple of kAlignment elements; the end is padded so that
 // `shards` equal parts are multiples too. A Param of two units (a tied weight) lies in the first.
-// Frozen Params of a unit lie in a bucket of their own behind it: they have no gradient.
+// Frozen Params of a unit lie in a bucket of their own behind it: they have no gradient. A Param
+// that is tied over two pipeline stages lies in one of its own before it: alike on both.
 #pragma once
 
 #include <cstdint>
@@ -26,11 +27,12 @@ struct Slot {
 };
 
 struct FlatLayout {
-  std::string name;  // the unit's
+  std::string name;  // the unit's, and what sets the bucket apart
   std::vector<Slot> slots;
   std::vector<optim::FlatRange> ranges;  // settings; cover [0, numel)
   int64_t numel = 0;                     // padding included
   bool frozen = false;
+  bool copy = false;  // of a tied Param (nn::Tie::kCopy)
 };
 
 // Elements [begin, begin + numel) of a bucket: what one rank holds when `shards` share it.
@@ -42,8 +44,8 @@ ShardRun shard_run(const FlatLayout& layout, int shards, int shard);
 // The ranges of a run, counted from its beginning.
 std::vector<optim::FlatRange> cut_ranges(const FlatLayout& layout, const ShardRun& run);
 
-// One layout a unit that holds Params (two when some are frozen), in the units' order. Throws
-// run_error when two Params have the same name.
+// One layout a unit that holds Params (more when some are frozen or tied), in the units' order.
+// Params have their slices. Throws run_error when two Params have the same name.
 std::vector<FlatLayout> lay_out(const std::vector<nn::UnitParams>& units, int shards);
 
 }  // namespace trireme::parallel

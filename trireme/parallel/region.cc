@@ -1,35 +1,30 @@
 #include "trireme/parallel/region.h"
 
 #include <algorithm>
-#include <functional>
-#include <numeric>
 
 namespace trireme::parallel {
 
-bool Region::whole() const {
-  const int64_t box =
-      std::accumulate(box_shape.begin(), box_shape.end(), int64_t{1}, std::multiplies<>());
-  return box_shape == shape && flat_begin == 0 && flat_end == box;
-}
-
 at::Tensor Region::view(const at::Tensor& flat) const {
   const at::Tensor run = flat.narrow(0, offset, numel());
-  return whole() ? run.view(shape) : run;
+  return complete() ? run.view(cut.local_shape()) : run;
+}
+
+void Region::each_run(const std::function<void(const nn::CutRun&)>& f) const {
+  const int64_t shift = offset - flat_begin;
+  cut.each_run(flat_begin, flat_end, [&](const nn::CutRun& run) {
+    f({run.global, run.local + shift, run.numel});
+  });
 }
 
 std::vector<Region> make_regions(const std::vector<FlatLayout>& layouts) {
   std::vector<Region> regions;
   for (size_t bucket = 0; bucket < layouts.size(); ++bucket) {
     for (const Slot& slot : layouts[bucket].slots) {
-      const nn::ParamSpec& spec = slot.param->spec;
       int64_t offset = slot.offset;
-      for (const nn::Part& part : spec.parts) {
-        Region region{.name = part.name, .shape = spec.shape, .box_begin = {}, .box_shape = {}};
-        region.shape[0] = part.rows;
-        region.box_begin.assign(region.shape.size(), 0);
-        region.box_shape = region.shape;
-        region.flat_end = std::accumulate(region.shape.begin(), region.shape.end(), int64_t{1},
-                                          std::multiplies<>());
+      for (const nn::Part& part : slot.param->spec.parts) {
+        Region region{.name = part.name,
+                      .cut = nn::cut_part(slot.param->spec, part, slot.param->slice)};
+        region.flat_end = region.cut.numel();
         region.bucket = bucket;
         region.offset = offset;
         region.param = slot.param;

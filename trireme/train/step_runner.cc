@@ -8,6 +8,7 @@
 #include "trireme/base/error.h"
 #include "trireme/base/list_text.h"
 #include "trireme/optim/grad_norm.h"
+#include "trireme/parallel/global_norm.h"
 
 namespace trireme::train {
 namespace {
@@ -42,7 +43,7 @@ StepOutcome StepRunner::run(const StepWork& work, bool stop, const RankTime& ste
   // Meanwhile, of gradients that are the same everywhere.
   parts_.phases.enter(Phase::kOptimizer);
   StepOutcome outcome;
-  outcome.grad_norm = parts_.engine.grad_norm();
+  outcome.grad_norm = parallel::grad_norm({&parts_.engine});
   outcome.lr = config_.lr * schedule_.factor(work.step);
 
   parts_.phases.enter(Phase::kCommWait);
@@ -102,7 +103,7 @@ void StepRunner::fail(const StepWork& work, const StepOutcome& outcome) {
                                ? cat("the gradient norm is ", outcome.grad_norm)
                                : cat("the loss is ", outcome.loss);
   std::string cause;
-  if (const auto weights = parts_.engine.non_finite_masters(/*most=*/1); !weights.empty()) {
+  if (const auto weights = parallel::non_finite_masters({&parts_.engine}, 1); !weights.empty()) {
     cause = cat("parameter ", weights[0],
                 " was not finite before the step: look at the weights it "
                 "started from");
@@ -115,7 +116,8 @@ void StepRunner::fail(const StepWork& work, const StepOutcome& outcome) {
       cause +=
           cat(cause.empty() ? "" : "; ", "rank ", rank, " had training samples ", suspects[rank]);
     }
-  } else if (const auto names = parts_.engine.non_finite_gradients(kShown); !names.empty()) {
+  } else if (const auto names = parallel::non_finite_gradients({&parts_.engine}, kShown);
+             !names.empty()) {
     cause = "not finite in the gradient of " + list_text(names, kShown);
   } else {
     cause = "every gradient is finite, but they are too large to square";
