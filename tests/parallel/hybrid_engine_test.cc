@@ -27,6 +27,7 @@ constexpr int kSamples = 4;  // "micro-batches" in all: of the data ranks togeth
 struct Layout {
   comm::MeshShape mesh;
   int zero_stage = 0;
+  bool join_values = false;
   bool sequence_parallel = false;
   at::ScalarType dtype = at::kFloat;
 };
@@ -61,6 +62,7 @@ void run_rank(comm::World& world, const Layout& layout, Result& result) {
   Engine engine(stages[stage], data,
                 {.compute_dtype = layout.dtype,
                  .zero_stage = layout.zero_stage,
+                 .join_values = layout.join_values,
                  .tp = &tp,
                  .sequence_parallel = layout.sequence_parallel,
                  .model = &model});
@@ -102,7 +104,7 @@ void run_rank(comm::World& world, const Layout& layout, Result& result) {
   // A NaN in one tensor is known to all ranks, by its name. Where nothing is sharded the data ranks
   // hold the same masters.
   const bool holds = here.pp == layout.mesh.pp - 1 && here.tp == layout.mesh.tp - 1 &&
-                     (here.dp == layout.mesh.dp - 1 || layout.zero_stage == 0);
+                     (here.dp == 0 || layout.zero_stage == 0);
   if (holds) {
     const Region& last = engine.regions().back();
     last.view(engine.flat_buffers()[last.bucket].master).view({-1})[0] = NAN;
@@ -169,6 +171,8 @@ TEST(HybridEngine, AllOfThemEqualOneRank) {
   expect_equals_one_rank(
       {.mesh = {.pp = 2, .dp = 2, .tp = 2}, .zero_stage = 1, .sequence_parallel = true});
   expect_equals_one_rank({.mesh = {.pp = 2, .dp = 2, .tp = 2}, .zero_stage = 3});
+  expect_equals_one_rank(
+      {.mesh = {.pp = 2, .dp = 2, .tp = 2}, .zero_stage = 2, .join_values = true});
 }
 
 // Two engines on one rank: the norm is over both.

@@ -152,6 +152,7 @@ class SmallBertPreTraining final : public SmallModel {
 struct SmallRun {
   at::ScalarType dtype = at::kFloat;
   int zero_stage = 0;
+  bool join_values = false;
   int micro_batches = 1;
   bool recompute = false;
   int64_t steps = 2;
@@ -192,9 +193,11 @@ class Assembly {
 inline void train_small(comm::World& world, SmallModel& model, const SmallRun& run,
                         Assembly& assembly, SmallResult& result) {
   comm::Group& group = world.world_group();
-  parallel::Engine engine(
-      model.units(), group,
-      {.compute_dtype = run.dtype, .zero_stage = run.zero_stage, .unused = run.unused});
+  parallel::Engine engine(model.units(), group,
+                          {.compute_dtype = run.dtype,
+                           .zero_stage = run.zero_stage,
+                           .unused = run.unused,
+                           .join_values = run.join_values});
   engine.init(7);
   // An epsilon that keeps the noise of gradients that are truly zero (a key's bias) small.
   optim::AdamW adamw(engine.flat_buffers(), {.eps = 1e-2});
@@ -236,7 +239,7 @@ inline void train_small(comm::World& world, SmallModel& model, const SmallRun& r
   }
   assembly.add(engine, &optim::FlatBuffer::master, result.masters);
   for (const nn::Param* param : nn::params_once(model.units())) {
-    EXPECT_EQ(param->value.defined(), run.zero_stage < 3) << param->spec.name;
+    EXPECT_EQ(param->value.defined(), run.zero_stage < 3 || engine.joined()) << param->spec.name;
   }
   group.barrier("end of a run");
 }

@@ -65,7 +65,11 @@ at::Tensor Bucket::own_part(const at::Tensor& whole) const {
 void Bucket::allocate_values() {
   const MemoryScope scope(MemoryCategory::kParameters);
   const at::ScalarType dtype = options_.compute_dtype;
-  if (values_come_and_go()) {
+  if (options_.join_values) {
+    const comm::Group::Joined joined = group_.join(own_.numel, dtype).value();
+    whole_value_ = joined.whole;
+    buffer_.value = joined.own;
+  } else if (values_come_and_go()) {
     elastic_value_ = ElasticFlat(layout_.numel, dtype);
     whole_value_ = elastic_value_.tensor();
     buffer_.value = group_.empty(own_.numel, dtype).zero_();
@@ -231,8 +235,8 @@ void Bucket::round_masters() {
 }
 
 void Bucket::start_gather_updates() {
-  const bool whole_is_there = !values_come_and_go() || elastic_value_.live();
-  if (sharded() && whole_is_there) start_gather();
+  if (!sharded() || options_.join_values) return;
+  if (!values_come_and_go() || elastic_value_.live()) start_gather();
 }
 
 at::Tensor Bucket::whole_masters() {

@@ -8,6 +8,8 @@
 //                                        backward fills it
 //   3       own part; whole while used   as at 2                  own part
 //
+// Joined values (stages 1 to 3): the own part alone; the whole is everyone's parts, in place.
+//
 // The own part is the r-th of as many equal flat parts as the group has ranks. Where compute is in
 // fp32, masters are the values of the own part themselves.
 //
@@ -30,6 +32,7 @@ namespace trireme::parallel {
 
 struct BucketOptions {
   int zero_stage = 0;
+  bool join_values = false;  // comm::Group::join(); parts are whole pages then
   // Ranks over which gradients of Params of kReplicatedPartialGrad are shares; null: they are
   // whole.
   comm::Group* partial_grads = nullptr;
@@ -84,7 +87,7 @@ class Bucket {
  private:
   bool sharded() const { return options_.zero_stage >= 1; }
   bool grads_come_and_go() const { return options_.zero_stage >= 2; }
-  bool values_come_and_go() const { return options_.zero_stage >= 3; }
+  bool values_come_and_go() const { return options_.zero_stage >= 3 && !options_.join_values; }
   at::Tensor own_part(const at::Tensor& whole) const;
   void allocate_values();
   void allocate_grads();

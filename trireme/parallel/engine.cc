@@ -30,6 +30,11 @@ void refuse_uncalled(const nn::UnitParams& unit) {
                     "\", ...}` and `x = block(x, context)`, or take stage 2 (parallel.zero = 2)");
 }
 
+// Elements of whole pages.
+int64_t joined_multiple(at::ScalarType dtype) {
+  return comm::kJoinedBytes / static_cast<int64_t>(c10::elementSize(dtype));
+}
+
 nn::TpSlice slice_of_rank(const EngineOptions& options) {
   if (options.tp == nullptr) return {};
   return {.rank = options.tp->rank(), .size = options.tp->size()};
@@ -39,12 +44,13 @@ nn::TpSlice slice_of_rank(const EngineOptions& options) {
 
 Engine::Engine(const std::vector<nn::UnitParams>& units, comm::Group& group,
                const EngineOptions& options)
-    : group_(group), options_(options) {
+    : group_(group), options_(options), joined_(sharded() && options.join_values && group.joins()) {
   check(options);
-  if (gathers()) std::for_each(units.begin(), units.end(), refuse_uncalled);
+  if (options.zero_stage >= 3) std::for_each(units.begin(), units.end(), refuse_uncalled);
   const int shards = sharded() ? group.size() : 1;
   for (nn::Param* param : nn::params_once(units)) param->slice = slice_of_rank(options);
-  const std::vector<FlatLayout> layouts = lay_out(units, shards);
+  const std::vector<FlatLayout> layouts =
+      lay_out(units, shards, joined_ ? joined_multiple(options.compute_dtype) : kAlignment);
   whole_regions_ = make_regions(layouts);
   regions_ = cut_regions(whole_regions_, layouts, shards, sharded() ? group.rank() : 0);
   const bool shares = options.sequence_parallel && options.tp != nullptr && options.tp->size() > 1;
@@ -58,6 +64,7 @@ Engine::Engine(const std::vector<nn::UnitParams>& units, comm::Group& group,
     buckets_.push_back(
         std::make_unique<Bucket>(layout, group,
                                  BucketOptions{.zero_stage = options.zero_stage,
+                                               .join_values = joined_,
                                                .partial_grads = shares ? options.tp : nullptr,
                                                .compute_dtype = options.compute_dtype,
                                                .chunk_bytes = options.chunk_bytes}));
@@ -114,14 +121,19 @@ void Engine::sync_values() {
     bucket->round_masters();
     bucket->start_gather_updates();
   }
+  wait_for_updates();
+}
+
+void Engine::wait_for_updates() {
   for (const auto& bucket : buckets_) bucket->wait_values();
+  if (joined_) group_.barrier("updated parameters");
 }
 
 void Engine::gather_updates() {
   for (const auto& bucket : buckets_) {
     if (!bucket->frozen()) bucket->start_gather_updates();
   }
-  for (const auto& bucket : buckets_) bucket->wait_values();
+  wait_for_updates();
 }
 
 void Engine::broadcast_masters(int root) {

@@ -25,7 +25,10 @@
 //    first gradient to its reduction; at most one that is under way and one that fills (and those
 //    that several units share).
 //  - At stage 3 values are there between the hooks of their unit, and in a WholeValues; otherwise
-//    Param::value is undefined. Every rank runs the same units.
+//    Param::value is undefined. Every rank runs the same units. Not so where values are joined
+//    (EngineOptions): they are there always, in their owners' memory, and nothing is gathered.
+//  - A rank's update of joined values comes after every rank's backward (which finish_step() takes
+//    part in the reduction of), and gather_updates() ends when all have updated.
 //  - At stage 0, of a Param with sparse_grad only the rows that some rank touched are summed, in
 //    finish_step() (sparse_rows.h); one with several uses (a tied weight) is dense.
 //  - From a bucket's start to finish_step() nobody touches its gradients.
@@ -68,6 +71,9 @@ struct EngineOptions {
   at::ScalarType compute_dtype = at::kFloat;  // float, or bfloat16 with fp32 masters
   int zero_stage = 0;                         // 0 to 3: what ranks share instead of copying
   Unused unused = Unused::kError;
+  // Where the group's ranks share memory, from stage 1 on, they read each other's parts of the
+  // values in place: nobody holds, or gathers, whole ones. false: as between hosts.
+  bool join_values = true;
   int64_t chunk_bytes = 25 << 20;  // at stage 0 a larger bucket is reduced in chunks of this size
   // The ranks that hold the other slices of this rank's Params; null: nothing is cut.
   comm::Group* tp = nullptr;
@@ -113,6 +119,8 @@ class Engine final : public nn::GradSink, public nn::UnitHooks {
 
   comm::Group& group() const { return group_; }
   const EngineOptions& options() const { return options_; }
+  // Values lie in their owners' memory (EngineOptions::join_values).
+  bool joined() const { return joined_; }
   // Ranks hold parts (stage 1 and up): flat_buffers() and regions() are of this rank's.
   bool sharded() const { return options_.zero_stage >= 1; }
   // Runs of named tensors that this rank holds, and where in flat_buffers().
@@ -145,7 +153,7 @@ class Engine final : public nn::GradSink, public nn::UnitHooks {
   };
 
   bool reduces_every_micro_batch() const { return options_.zero_stage >= 2; }
-  bool gathers() const { return options_.zero_stage >= 3; }
+  bool gathers() const { return options_.zero_stage >= 3 && !joined_; }
   Place place_of(const nn::Param& param) const;
   void map_units(const std::vector<nn::UnitParams>& units);
   size_t index_of(const nn::UnitId& unit) const;
@@ -158,8 +166,11 @@ class Engine final : public nn::GradSink, public nn::UnitHooks {
   void finish_under_way();
   void count_gradients();
 
+  void wait_for_updates();
+
   comm::Group& group_;
   EngineOptions options_;
+  bool joined_;
   std::vector<std::unique_ptr<Bucket>> buckets_;
   Arrivals arrivals_;                       // by bucket
   std::vector<optim::FlatBuffer> buffers_;  // by bucket

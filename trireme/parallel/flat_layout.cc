@@ -29,7 +29,7 @@ bool settings_before(const nn::Param* a, const nn::Param* b) {
   return a->spec.lr_scale < b->spec.lr_scale;
 }
 
-FlatLayout lay_out_unit(const std::string& name, std::vector<nn::Param*> params, int shards) {
+FlatLayout lay_out_unit(const std::string& name, std::vector<nn::Param*> params, int64_t multiple) {
   std::stable_sort(params.begin(), params.end(), settings_before);
   FlatLayout layout{.name = name, .slots = {}, .ranges = {}};
   int64_t end = 0;
@@ -44,7 +44,7 @@ FlatLayout lay_out_unit(const std::string& name, std::vector<nn::Param*> params,
     end += round_up(layout.slots.back().numel, kAlignment);
     previous = param;
   }
-  layout.numel = round_up(end, kAlignment * shards);
+  layout.numel = round_up(end, multiple);
   layout.ranges.back().end = layout.numel;
   return layout;
 }
@@ -66,7 +66,9 @@ std::vector<optim::FlatRange> cut_ranges(const FlatLayout& layout, const ShardRu
   return ranges;
 }
 
-std::vector<FlatLayout> lay_out(const std::vector<nn::UnitParams>& units, int shards) {
+std::vector<FlatLayout> lay_out(const std::vector<nn::UnitParams>& units, int shards,
+                                int64_t part_unit) {
+  const int64_t multiple = part_unit * shards;
   std::unordered_set<const nn::Param*> held;
   std::unordered_set<std::string> names;
   std::vector<FlatLayout> layouts;
@@ -86,12 +88,12 @@ std::vector<FlatLayout> lay_out(const std::vector<nn::UnitParams>& units, int sh
           .push_back(param);
     }
     for (nn::Param* param : tied) {
-      layouts.push_back(lay_out_unit(unit.name + " (tied)", {param}, shards));
+      layouts.push_back(lay_out_unit(unit.name + " (tied)", {param}, multiple));
       layouts.back().copy = param->spec.tie == nn::Tie::kCopy;
     }
-    if (!trained.empty()) layouts.push_back(lay_out_unit(unit.name, std::move(trained), shards));
+    if (!trained.empty()) layouts.push_back(lay_out_unit(unit.name, std::move(trained), multiple));
     if (!frozen.empty()) {
-      layouts.push_back(lay_out_unit(unit.name + " (frozen)", std::move(frozen), shards));
+      layouts.push_back(lay_out_unit(unit.name + " (frozen)", std::move(frozen), multiple));
       layouts.back().frozen = true;
     }
   }

@@ -45,7 +45,9 @@ ShardRun shard_run(const FlatLayout& layout, int shards, int shard);
 std::vector<optim::FlatRange> cut_ranges(const FlatLayout& layout, const ShardRun& run);
 
 // One layout a unit that holds Params (more when some are frozen or tied), in the units' order.
-// Params have their slices. Throws run_error when two Params have the same name.
-std::vector<FlatLayout> lay_out(const std::vector<nn::UnitParams>& units, int shards);
+// Params have their slices. Each of `shards` parts is a multiple of `unit` elements, itself one of
+// kAlignment. Throws run_error when two Params have the same name.
+std::vector<FlatLayout> lay_out(const std::vector<nn::UnitParams>& units, int shards,
+                                int64_t unit = kAlignment);
 
 }  // namespace trireme::parallel
