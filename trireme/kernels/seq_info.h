@@ -14,8 +14,8 @@
 namespace trireme::kernels {
 
 // B sequences. A query's position in its sequence is q_start[b] + its row in the sequence; a key's
-// position is its row: so chunked prefill, paged decode and a context-parallel shard need no other
-// form.
+// position is its row: so chunked prefill and paged decode need no other form. (Keys that lie
+// apart: attention_part.h.)
 struct SeqInfo {
   std::vector<int32_t>
       cu_q_host;  // [B + 1] first query row of each sequence; the last entry is T_real

@@ -76,8 +76,8 @@ TRIREME_INLINE void philox_lanes(uint32_t key0, uint32_t key1, Vu c0, uint32_t p
 // Draws come in runs of one block a lane.
 constexpr int kDrawRun = 8 * kLanes;
 
-// draws of elements [first, first + count) of a row; first is a multiple of kDrawRun, out holds
-// count rounded up to it.
+// draws of elements [first, first + count) of a row; first is a multiple of 8, out holds count
+// rounded up to kDrawRun.
 TRIREME_INLINE void draw_run(const RowDropout& drop, int32_t sample, int32_t position,
                              int64_t first, int64_t count, uint16_t* out) {
   Vu lane;
@@ -91,16 +91,26 @@ TRIREME_INLINE void draw_run(const RowDropout& drop, int32_t sample, int32_t pos
 
 constexpr int64_t kDrawBuffer = 1024;  // elements a refill; a multiple of kDrawRun for every width
 
-// A row's draws, refilled as the row goes on: keep(j) for j = 0, kLanes, 2 kLanes, ...
+// A row's draws from element `start` on, refilled as the row goes on: keep(j), of the elements from
+// start + j, for j = 0, kLanes, 2 kLanes, ...
 struct RowDraws {
   const RowDropout& drop;
   const int32_t sample, position;
   const int64_t n;
+  const int64_t block = 0;  // start's block of 8 draws: where the buffer begins
+  const int64_t skip = 0;   // elements of it before start
   int64_t filled = 0;
-  uint16_t buffer[kDrawBuffer];  // not initialised: keep() fills it
+  uint16_t buffer[kDrawBuffer + kDrawRun];  // not initialised: keep() fills it
 
   RowDraws(const RowDropout& drop, int32_t sample, int32_t position, int64_t n)
       : drop(drop), sample(sample), position(position), n(n) {}
+  RowDraws(const RowDropout& drop, int32_t sample, int32_t position, int64_t start, int64_t n)
+      : drop(drop),
+        sample(sample),
+        position(position),
+        n(n),
+        block(start / 8 * 8),
+        skip(start % 8) {}
   // The draws of row t of a matrix.
   RowDraws(const RowDropout& drop, int64_t t, int64_t n)
       : RowDraws(drop, drop.threshold ? drop.row_sample[t] : 0,
@@ -109,11 +119,11 @@ struct RowDraws {
   inline __attribute__((always_inline)) Vf keep(int64_t j) {
     if (j >= filled) {
       int64_t count = n - filled < kDrawBuffer ? n - filled : kDrawBuffer;
-      draw_run(drop, sample, position, filled, count, buffer);
+      draw_run(drop, sample, position, block + filled, skip + count, buffer);
       filled += kDrawBuffer;
     }
     Vh h;
-    __builtin_memcpy(&h, buffer + j % kDrawBuffer, sizeof(h));
+    __builtin_memcpy(&h, buffer + j % kDrawBuffer + skip, sizeof(h));
     Vi kept = (Vi)(__builtin_convertvector(h, Vu)) >= static_cast<int32_t>(drop.threshold);
     return select(kept, splat(drop.scale), Vf{});
   }
@@ -357,8 +367,10 @@ void scatter_add(const void* x_, const int64_t* index, float* table, int64_t n, 
 
 // ---- attention ----
 
-TRIREME_INLINE int64_t seen_keys(bool causal, int64_t position, int64_t keys) {
-  return causal && position + 1 < keys ? position + 1 : keys;
+// Of `keys` keys from first_key on, how many the query at `position` sees.
+TRIREME_INLINE int64_t seen_keys(bool causal, int64_t position, int64_t first_key, int64_t keys) {
+  if (!causal || position - first_key + 1 >= keys) return keys;
+  return position < first_key ? 0 : position - first_key + 1;
 }
 
 // Lanes [m, kLanes) set to `value`.
@@ -369,12 +381,18 @@ TRIREME_INLINE Vf fill_tail(Vf x, int m, float value) {
 
 template <class T>
 void softmax(float* scores, float scale, bool causal, const RowDropout& drop, int32_t sample,
-             int32_t first_position, void* probs_, float* lse, int64_t rows, int64_t keys) {
+             int32_t first_position, int32_t first_key, void* probs_, float* lse, int64_t rows,
+             int64_t keys) {
   T* probs = out<T>(probs_);
   for (int64_t i = 0; i < rows; ++i) {
     float* x = scores + i * keys;
     T* p = probs + i * keys;
-    const int64_t seen = seen_keys(causal, first_position + i, keys);
+    const int64_t seen = seen_keys(causal, first_position + i, first_key, keys);
+    if (seen == 0) {
+      lse[i] = -__builtin_inff();
+      __builtin_memset(p, 0, static_cast<size_t>(keys) * sizeof(T));
+      continue;
+    }
     Vf top = splat(-__builtin_inff());
     for (int64_t j = 0; j < seen; j += kLanes) {
       int m = left(seen, j);
@@ -393,7 +411,7 @@ void softmax(float* scores, float scale, bool causal, const RowDropout& drop, in
     const float total = hsum(sum);
     const float inverse = 1.0f / total;
     lse[i] = peak + __builtin_logf(total);
-    RowDraws draws(drop, sample, static_cast<int32_t>(first_position + i), seen);
+    RowDraws draws(drop, sample, static_cast<int32_t>(first_position + i), first_key, seen);
     for (int64_t j = 0; j < seen; j += kLanes) {
       int m = left(seen, j);
       Vf v = load_some(x + j, m) * inverse;
@@ -407,12 +425,12 @@ void softmax(float* scores, float scale, bool causal, const RowDropout& drop, in
 template <class T>
 void softmax_backward(const float* scores, const float* d_probs, const float* lse,
                       const float* delta, float scale, bool causal, const RowDropout& drop,
-                      int32_t sample, int32_t first_position, void* probs_, void* d_scores_,
-                      int64_t rows, int64_t keys) {
+                      int32_t sample, int32_t first_position, int32_t first_key, void* probs_,
+                      void* d_scores_, int64_t rows, int64_t keys) {
   T *probs = out<T>(probs_), *d_scores = out<T>(d_scores_);
   for (int64_t i = 0; i < rows; ++i) {
-    const int64_t seen = seen_keys(causal, first_position + i, keys);
-    RowDraws draws(drop, sample, static_cast<int32_t>(first_position + i), seen);
+    const int64_t seen = seen_keys(causal, first_position + i, first_key, keys);
+    RowDraws draws(drop, sample, static_cast<int32_t>(first_position + i), first_key, seen);
     T *p_row = probs + i * keys, *d_row = d_scores + i * keys;
     for (int64_t j = 0; j < seen; j += kLanes) {
       int m = left(seen, j);

@@ -57,18 +57,19 @@ struct ElementOps {
   void (*scatter_add)(const void* x, const int64_t* index, float* table, int64_t n, int64_t begin,
                       int64_t end);
 
-  // Attention of one head. Row i of a block is query row i: its query position is first_position +
-  // i, it sees min(keys, causal ? first_position + i + 1 : keys) keys. scores are fp32 [rows,
+  // Attention of one head. Row i of a block is the query at first_position + i, column j the key at
+  // first_key + j, which the causal see as long as it does not come later. scores are fp32 [rows,
   // keys], raw q.k. probs = dropout(softmax(scale * scores)), lse[i] = log sum exp of the scaled
-  // row. scores are used up.
+  // row, -infinity where no key is seen. scores are used up.
   void (*softmax)(float* scores, float scale, bool causal, const RowDropout& drop, int32_t sample,
-                  int32_t first_position, void* probs, float* lse, int64_t rows, int64_t keys);
+                  int32_t first_position, int32_t first_key, void* probs, float* lse, int64_t rows,
+                  int64_t keys);
   // From scores, lse, d_probs (= dO V^T, fp32), delta[i] = dO_i . O_i: probs (after dropout, for
   // dV) and d_scores = scale * p * (mask * d_probs - delta).
   void (*softmax_backward)(const float* scores, const float* d_probs, const float* lse,
                            const float* delta, float scale, bool causal, const RowDropout& drop,
-                           int32_t sample, int32_t first_position, void* probs, void* d_scores,
-                           int64_t rows, int64_t keys);
+                           int32_t sample, int32_t first_position, int32_t first_key, void* probs,
+                           void* d_scores, int64_t rows, int64_t keys);
   // delta[i] = sum over d of a[i, d] * b[i, d]; row strides in elements.
   void (*row_dots)(const void* a, int64_t a_stride, const void* b, int64_t b_stride, float* delta,
                    int64_t rows, int64_t n);
