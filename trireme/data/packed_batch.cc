@@ -30,9 +30,14 @@ int64_t wanted_rows(int64_t real_tokens, const PackOptions& options) {
 PackedBatch pack(std::span<const PackSample> samples, const PackOptions& options) {
   PackedBatch batch;
   std::vector<int32_t> lengths;
+  uint32_t piece = 0;  // of its sample
   for (const PackSample& sample : samples) {
     lengths.push_back(static_cast<int32_t>(sample.ids.size()));
+    const bool goes_on = !batch.sample.empty() && batch.sample.back() == sample.ordinal;
+    piece = goes_on ? piece + 1 : 0;
     batch.sample.push_back(sample.ordinal);
+    batch.draw.push_back(
+        static_cast<int32_t>(static_cast<uint32_t>(sample.ordinal) + piece * kPieceStride));
   }
   batch.seq = kernels::SeqInfo::self(lengths);
 
@@ -61,12 +66,8 @@ kernels::DropoutKey PackedBatch::dropout_key(uint64_t seed, uint64_t step) const
   key.step = step;
   key.row_sample = at::zeros({rows()}, at::kInt);
   auto* samples = key.row_sample.mutable_data_ptr<int32_t>();
-  uint32_t piece = 0;  // of its sample
-  for (size_t b = 0; b < sample.size(); ++b) {
-    piece = b > 0 && sample[b] == sample[b - 1] ? piece + 1 : 0;
-    std::fill(samples + seq.cu_q_host[b], samples + seq.cu_q_host[b + 1],
-              static_cast<int32_t>(static_cast<uint32_t>(sample[b]) + piece * kPieceStride));
-  }
+  for (size_t b = 0; b < draw.size(); ++b)
+    std::fill(samples + seq.cu_q_host[b], samples + seq.cu_q_host[b + 1], draw[b]);
   key.row_position = positions.to(at::kInt);
   return key;
 }

@@ -28,6 +28,8 @@ struct PackedBatch {
   at::Tensor token_types;       // int64 [T], or undefined where the model has none
   kernels::SeqInfo seq;         // B sequences
   std::vector<int32_t> sample;  // [B] ordinal of each one's sample in the step's global batch
+  // [B] names each one's draws of dropout: by its sample and which of the sample's sequences it is.
+  std::vector<int32_t> draw;
   // What the task learns, by the names that the task gives: int64 [B] (one a sequence) or int64 [T]
   // (one a row, -1 where none).
   std::map<std::string, at::Tensor> labels;
@@ -37,8 +39,7 @@ struct PackedBatch {
   int64_t real_tokens() const { return seq.real_tokens(); }
 
   // Names the draws of this batch: by each row's sample and position, so that a sample's draws are
-  // the same in whatever batch it comes. Sequences of one sample stand side by side; each has draws
-  // of its own.
+  // the same in whatever batch it comes. Each sequence of a sample has draws of its own.
   kernels::DropoutKey dropout_key(uint64_t seed, uint64_t step) const;
 };
 
@@ -55,7 +56,8 @@ struct PackOptions {
   bool token_types = true;  // false: leave them undefined
 };
 
-// Throws input_error for a sequence without tokens, or when `rows` does not hold all tokens.
+// Sequences of one sample stand side by side. Throws input_error for a sequence without tokens, or
+// when `rows` does not hold all tokens.
 PackedBatch pack(std::span<const PackSample> samples, const PackOptions& options);
 
 // Values for every token of every sequence (same lengths as the batch's), as a label: int64 [T],
