@@ -24,9 +24,12 @@ std::vector<nn::Part> qkv_parts(const BertConfig& config, int layer) {
           {layer_name(layer, "attention.self.value"), config.hidden_size}};
 }
 
-// First row of each sequence: int64 [B].
+// First row of each sequence (of a context-parallel rank: of those that begin here): int64 [B].
 at::Tensor first_rows(const kernels::SeqInfo& seq) {
-  const std::vector<int64_t> rows(seq.cu_q_host.begin(), seq.cu_q_host.end() - 1);
+  std::vector<int64_t> rows;
+  for (size_t b = 0; b < seq.q_start_host.size(); ++b) {
+    if (seq.q_start_host[b] == 0) rows.push_back(seq.cu_q_host[b]);
+  }
   return at::tensor(rows, at::kLong);
 }
 

@@ -64,7 +64,8 @@ class BertEncoder {
   nn::Chain chain_;
 };
 
-// tanh(dense(x)) of each sequence's first row: [B, H].
+// tanh(dense(x)) of each sequence's first row: [B, H]. A context-parallel rank has fewer: those of
+// data::CpShard::first_sequences.
 class BertPooler {
  public:
   explicit BertPooler(const BertConfig& config);

@@ -5,12 +5,14 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <memory>
 
 #include "trireme/kernels/dropout.h"
 #include "trireme/kernels/seq_info.h"
 
 namespace trireme::nn {
 
+class ContextParallel;
 class KvCache;
 class UnitHooks;
 
@@ -27,7 +29,10 @@ struct Context {
   kernels::DropoutKey dropout;  // which draws: (seed, step) and each row's (sample, position)
   bool training = false;        // dropout on
   UnitHooks* hooks = nullptr;   // never owned; null: nobody watches
-  bool recompute = false;       // units keep their input alone and run again in backward
+  // Set: the ranks of a group share this batch (context_parallel.h), whose rows of one rank these
+  // are.
+  std::shared_ptr<const ContextParallel> cp;
+  bool recompute = false;  // units keep their input alone and run again in backward
 };
 
 }  // namespace trireme::nn

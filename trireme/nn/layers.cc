@@ -10,6 +10,7 @@
 #include "trireme/kernels/attention.h"
 #include "trireme/kernels/gemm.h"
 #include "trireme/kernels/ops.h"
+#include "trireme/nn/context_parallel.h"
 #include "trireme/nn/kv_cache.h"
 #include "trireme/nn/tape.h"
 
@@ -272,6 +273,11 @@ at::Tensor self_attention(const at::Tensor& qkv, int64_t heads, bool causal,
   const int64_t T = qkv.size(0), H = qkv.size(1) / 3, D = H / heads;
   kernels::AttentionOptions options{causal, 1.0 / std::sqrt(static_cast<double>(D)),
                                     active(dropout, context), context.dropout};
+  if (context.cp != nullptr) {
+    if (context.cache != nullptr)
+      throw input_error("a key-value cache is of one rank: no context parallel with it");
+    return context_parallel_attention(qkv, heads, options, context.cp);
+  }
   // q, k and v as views of one tensor.
   auto split = [=](const at::Tensor& fused) { return fused.detach().view({T, 3, heads, D}); };
   kernels::AttentionResult result;

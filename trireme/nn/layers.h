@@ -88,8 +88,8 @@ at::Tensor dropout_add(const at::Tensor& y_th, Param& bias, const at::Tensor& re
 at::Tensor dropout(const at::Tensor& x_th, const kernels::Dropout& dropout, const Context& context);
 
 // Attention of N heads within each sequence, from the fused projections [T, 3 * N * D] (q | k | v);
-// [T, N * D]; over the context's cache, too, where there is one. dropout is of the probabilities
-// (the head is added to its site); scale 1 / sqrt(D).
+// [T, N * D]; over the context's cache, too, where there is one, and over the ranks that share the
+// batch. dropout is of the probabilities (the head is added to its site); scale 1 / sqrt(D).
 at::Tensor self_attention(const at::Tensor& qkv, int64_t heads, bool causal,
                           const kernels::Dropout& dropout, const Context& context);
 

@@ -8,6 +8,7 @@
 #include "trireme/comm/group.h"
 #include "trireme/data/qa_batch.h"
 #include "trireme/data/squad_metric.h"
+#include "trireme/nn/context_parallel.h"
 #include "trireme/nn/loss.h"
 
 namespace trireme::tasks {
@@ -93,9 +94,13 @@ void QaTask::set_inputs(const data::PackedBatch& batch, nn::Context& context,
 }
 
 at::Tensor QaTask::loss_of(const at::Tensor& logits_t2, const data::PackedBatch& batch,
-                           const nn::Context&, std::span<const int64_t> counts) const {
-  return nn::span_loss(logits_t2, batch.labels.at(data::kQaStart), batch.labels.at(data::kQaEnd),
-                       batch.seq, counts[0]);
+                           const nn::Context& context, std::span<const int64_t> counts) const {
+  const at::Tensor &starts = batch.labels.at(data::kQaStart), &ends = batch.labels.at(data::kQaEnd);
+  if (context.cp == nullptr) return nn::span_loss(logits_t2, starts, ends, batch.seq, counts[0]);
+  // A sequence's rows lie on several ranks.
+  const at::Tensor loss = nn::span_loss(nn::gather_rows(logits_t2, context.cp), starts, ends,
+                                        context.cp->shard().whole_seq, counts[0]);
+  return nn::counted_once(loss, context.cp);
 }
 
 std::vector<data::QaPrediction> QaTask::predict(comm::World& world, Evaluator& evaluator) {
