@@ -17,6 +17,37 @@ ParamSpec fused() {
   return spec;
 }
 
+TEST(Param, AWeightQueuePutsGradientsOff) {
+  struct Sink : GradSink {
+    int calls = 0;
+    void param_ready(Param&) override { ++calls; }
+  } sink;
+  Param param(fused());
+  param.sink = &sink;
+  param.main_grad = at::zeros({5, 4});
+  const auto backward = [&](double gradient) {
+    param.later([&param, gradient] {
+      param.grad().add_(gradient);
+      param.ready();
+    });
+  };
+  backward(1);
+  EXPECT_EQ(sink.calls, 1);
+  WeightQueue queue;
+  param.weight_queue = &queue;
+  backward(2);
+  param.grad().add_(4);  // a bias's, at once
+  param.ready();
+  param.weight_queue = nullptr;
+  EXPECT_EQ(sink.calls, 1);
+  EXPECT_EQ(param.main_grad.max().item<double>(), 5);
+  queue.run();
+  EXPECT_EQ(sink.calls, 3);
+  EXPECT_EQ(param.main_grad.max().item<double>(), 7);
+  queue.run();  // empty
+  EXPECT_EQ(sink.calls, 3);
+}
+
 TEST(Param, ReadyAfterAllUses) {
   struct Sink : GradSink {
     int calls = 0;

@@ -31,9 +31,12 @@ kernels::Dropout active(const kernels::Dropout& dropout, const Context& context)
 // W's gradient dy^T x.
 void add_weight_grad(const at::Tensor& dy, const at::Tensor& x, Param& weight) {
   if (!weight.wants_grad()) return;
-  const Param::GradTarget target = weight.grad_target();
-  kernels::accumulate_weight_grad(dy, x, target.grad, target.fresh ? 0.0f : 1.0f);
-  weight.ready();
+  weight.later([dy, x, &weight] {
+    const at::NoGradGuard no_grad;
+    const Param::GradTarget target = weight.grad_target();
+    kernels::accumulate_weight_grad(dy, x, target.grad, target.fresh ? 0.0f : 1.0f);
+    weight.ready();
+  });
 }
 
 // The gradients of y = x W^T: W's into main_grad; x's returned when wanted.

@@ -89,8 +89,27 @@ Param::GradTarget Param::grad_target() {
   return {main_grad, true};
 }
 
+void WeightQueue::run() {
+  for (auto& one : std::exchange(work_, {})) {
+    one();
+    one = nullptr;  // what it holds is free for the next
+  }
+}
+
+void Param::later(std::function<void()> product) {
+  if (weight_queue != nullptr) {
+    weight_queue->add(std::move(product));
+  } else {
+    product();
+  }
+}
+
 void Param::ready() {
   if (!wants_grad()) return;
+  if (weight_queue != nullptr) {
+    weight_queue->add([this] { ready(); });
+    return;
+  }
   if (++ready_calls_ < uses) return;
   ready_calls_ = 0;
   if (sink != nullptr) sink->param_ready(*this);

@@ -20,7 +20,9 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "trireme/nn/tensor_cut.h"
@@ -90,6 +92,19 @@ ParamSpec vector_spec(const std::string& name, int64_t size, InitKind init);
 
 class Param;
 
+// Weight gradients that wait: a pipeline's schedule may put them off (Qi et al., "Zero Bubble
+// Pipeline Parallelism", 2023). While a Param has one, later() and ready() only add to it.
+class WeightQueue {
+ public:
+  void add(std::function<void()> work) { work_.push_back(std::move(work)); }
+  // All of it, in the order in which it came; the queue is empty then. The Params' weight_queue
+  // must be null by now.
+  void run();
+
+ private:
+  std::vector<std::function<void()>> work_;
+};
+
 // Who hears of a Param's gradient.
 class GradSink {
  public:
@@ -112,6 +127,7 @@ class Param {
   at::Tensor main_grad;  // [local_shape()], fp32; undefined: frozen, or inference
   int uses = 1;          // calls of ready() that complete a micro-batch (a tied weight has 2)
   GradSink* sink = nullptr;
+  WeightQueue* weight_queue = nullptr;  // null: gradients are added at once
 
   std::vector<int64_t> local_shape() const { return spec.local_shape(slice); }
   bool wants_grad() const { return main_grad.defined(); }
@@ -129,8 +145,11 @@ class Param {
   void expect_fresh_grad() { grad_is_fresh_ = true; }
   bool grad_is_fresh() const { return grad_is_fresh_; }
 
-  // One use's gradient is in main_grad. Called by layers' backward, at once or from a queued
-  // weight-gradient action.
+  // Runs a gradient's product now, or puts it into the weight queue. For what needs nothing but
+  // what it holds, and what nothing else of this backward needs.
+  void later(std::function<void()> product);
+  // One use's gradient is in main_grad. Called by layers' backward or from later(). With a weight
+  // queue it counts when that runs, so that micro-batches stay apart.
   void ready();
   // Uses that have called ready() in this micro-batch, until all of them have.
   int ready_calls() const { return ready_calls_; }
