@@ -79,7 +79,7 @@ class ImageTask final : public tasks::Task {
   bool metric_higher_is_better() const override { return true; }
   std::vector<nn::UnitParams> units() override { return params_.units(); }
   void write_assets(const std::string&) const override {}
-  void copy_to(parallel::Engine& engine) { params_.copy_to(engine); }
+  const parallel::ModuleParams& params() const { return params_; }
 
  private:
   const Images& images_;
@@ -120,7 +120,11 @@ double trainer_step_s(comm::World& world, const Images& images, const Settings& 
   config.optim.schedule = optim::ScheduleKind::kConstant;
   StepTimes times;
   train::TrainOptions options;
-  options.load_weights = [&](parallel::Engine& engine) { task.copy_to(engine); };
+  options.open_weights = [&]() -> parallel::TensorReader {
+    return [&task](const std::string& name, const at::Tensor& whole) {
+      task.params().read(name, whole);
+    };
+  };
   options.on_step = [&](const train::StepInfo&) { times.tick(); };
   train::train(config, Json::object(), world, task, options);
   return times.median_s();

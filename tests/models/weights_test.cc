@@ -126,6 +126,43 @@ TEST(Weights, RefusesAnotherModel) {
               HasSubstr("bert.encoder.layer.2."));
 }
 
+TEST(Weights, ATensorAtATimeIsTheSame) {
+  BertForSequenceClassification model(small());
+  const auto source = std::make_shared<io::SafetensorsFile>(
+      trireme::testing::golden_folder("bert/qa") + "/model.safetensors");
+  const PretrainedTensors tensors(source, model.units(), 3);  // without storage
+  EXPECT_EQ(tensors.result().missing.size(), 4U);
+  nn::allocate_values(model.units(), at::kFloat);
+  load_pretrained(*source, model.units(), 3);
+  for (const nn::Param* param : nn::params_once(model.units())) {
+    for (const nn::PartView& part : nn::part_views(*param, param->value)) {
+      at::Tensor whole = at::zeros_like(part.view);
+      tensors.read(part.part->name, whole);
+      EXPECT_TRUE(at::equal(whole, part.view)) << part.part->name;
+    }
+  }
+  BertForPreTraining deeper([] {
+    BertConfig config = small();
+    config.num_hidden_layers = 3;
+    return config;
+  }());
+  EXPECT_THAT(error_of([&] { PretrainedTensors(source, deeper.units(), 3); }),
+              HasSubstr("bert.encoder.layer.2."));
+}
+
+// A tensor-parallel rank takes its slices of what the file has.
+TEST(Weights, ACutParamTakesItsSlices) {
+  const std::string kernel = "bert.encoder.layer.0.attention.self.query.weight";
+  nn::ParamSpec spec = nn::matrix_spec("qkv", {{kernel, 32}}, 32, 0.02);
+  spec.tp = nn::TpKind::kShard;
+  nn::Param whole(spec), cut(spec);
+  nn::allocate_values({{"whole", {&whole}}}, at::kFloat);
+  nn::allocate_values({{"cut", {&cut}}}, at::kFloat, {1, 3});
+  load_weights(qa_file(), {{"whole", {&whole}}});
+  load_weights(qa_file(), {{"cut", {&cut}}});
+  EXPECT_TRUE(at::equal(cut.value, whole.value.slice(0, 10, 21)));
+}
+
 // Contract 2: values follow (seed, name, index) alone, fused or not.
 TEST(Weights, InitialValuesFollowNames) {
   BertForQuestionAnswering a(small()), b(small());

@@ -359,21 +359,5 @@ TEST(Engine, ValuesOutliveIt) {
   EXPECT_EQ(bias.sink, nullptr);
 }
 
-TEST(Engine, BroadcastGivesEveryoneTheRootsMasters) {
-  comm::run_ranks(2, [](comm::World& world) {
-    TinyModel model;
-    Engine engine(model.units(), world.world_group(), {.compute_dtype = at::kBFloat16});
-    engine.init(static_cast<uint64_t>(world.rank()));
-    engine.broadcast_masters(1);
-    TinyModel other;
-    Engine expected(other.units(), world.world_group(), {.compute_dtype = at::kBFloat16});
-    expected.init(1);
-    for (size_t b = 0; b < engine.flat_buffers().size(); ++b) {
-      EXPECT_TRUE(at::equal(engine.flat_buffers()[b].value, expected.flat_buffers()[b].value));
-      EXPECT_TRUE(at::equal(engine.flat_buffers()[b].master, expected.flat_buffers()[b].master));
-    }
-  });
-}
-
 }  // namespace
 }  // namespace trireme::parallel

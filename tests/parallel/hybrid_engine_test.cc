@@ -6,36 +6,17 @@
 #include <cmath>
 #include <memory>
 
-#include "tests/parallel/cut_model.h"
-#include "trireme/base/error.h"
+#include "tests/parallel/hybrid_run.h"
 #include "trireme/comm/testing.h"
-#include "trireme/optim/adamw.h"
-#include "trireme/parallel/global_norm.h"
-#include "trireme/parallel/tied_grads.h"
 
 namespace trireme::parallel {
 namespace {
 
-using comm::Axis;
 using testing::CutModel;
 using ::testing::ElementsAre;
+using testing::HybridLayout;
+using testing::HybridRun;
 using testing::WholeTensors;
-
-constexpr uint64_t kSeed = 5;
-constexpr int kSamples = 4;  // "micro-batches" in all: of the data ranks together
-
-struct Layout {
-  comm::MeshShape mesh;
-  int zero_stage = 0;
-  bool join_values = false;
-  bool sequence_parallel = false;
-  at::ScalarType dtype = at::kFloat;
-};
-
-std::string text(const Layout& l) {
-  return cat("pp", l.mesh.pp, " dp", l.mesh.dp, " tp", l.mesh.tp, " zero", l.zero_stage,
-             l.sequence_parallel ? " sequence" : "", " ", c10::toString(l.dtype));
-}
 
 struct Result {
   WholeTensors initial, gradients, masters;
@@ -43,88 +24,55 @@ struct Result {
   std::vector<std::vector<std::string>> not_finite;
 };
 
-void run_rank(comm::World& world, const Layout& layout, Result& result) {
-  comm::MeshGroups groups(world, comm::Mesh(layout.mesh));
-  const comm::Mesh::Coordinates here = groups.here();
-  comm::Group& data = groups.along({Axis::kDp, Axis::kCp});
-  comm::Group& tp = groups.along({Axis::kTp});
-  comm::Group& model = groups.along({Axis::kPp, Axis::kTp});
-  comm::Group& pp = groups.along({Axis::kPp});
-
-  CutModel whole;
-  std::vector<std::vector<nn::UnitParams>> stages;
-  for (int stage = 0; stage < layout.mesh.pp; ++stage) {
-    stages.push_back(whole.units(static_cast<size_t>(4 * stage / layout.mesh.pp),
-                                 static_cast<size_t>(4 * (stage + 1) / layout.mesh.pp)));
-  }
-  const auto stage = static_cast<size_t>(here.pp);
-  const bool tied = !mark_ties(stages, stage).empty();
-  Engine engine(stages[stage], data,
-                {.compute_dtype = layout.dtype,
-                 .zero_stage = layout.zero_stage,
-                 .join_values = layout.join_values,
-                 .tp = &tp,
-                 .sequence_parallel = layout.sequence_parallel,
-                 .model = &model});
-  std::optional<TiedGrads> ties;
-  if (tied) ties.emplace(engine, pp);
-  engine.init(kSeed);
-  result.initial.add(engine, &optim::FlatBuffer::master);
-  optim::AdamW adamw(engine.flat_buffers(), {.eps = 1e-2});
-
-  // The data ranks share the samples out; each has two of them or more, one a micro-batch.
-  const int mine = kSamples / layout.mesh.dp;
-  engine.begin_step(mine);
-  for (int m = 0; m < mine; ++m) {
-    testing::run_micro_batch(engine, stages[stage],
-                             {.data_rank = static_cast<uint64_t>(here.dp * mine + m),
-                              .sequence_parallel = layout.sequence_parallel});
-  }
-  engine.finish_step();
-  if (ties) ties->sum();
-  result.gradients.add(engine, &optim::FlatBuffer::grad);
-  const double norm = grad_norm({&engine});
-  result.norms.at(static_cast<size_t>(world.rank())) = norm;
-  adamw.step({.lr = 1e-2, .grad_factor = 0.5});
-  engine.gather_updates();
-  result.masters.add(engine, &optim::FlatBuffer::master);
-
-  // Both holders of the tied table have the same bits.
-  if (tied) {
-    for (size_t b = 0; b < engine.flat_buffers().size(); ++b) {
-      if (engine.tied_param(b) == nullptr) continue;
-      const at::Tensor& master = engine.flat_buffers()[b].master;
+// Both holders of the tied table have the same bits.
+void expect_equal_copies(HybridRun& run) {
+  for (const HybridRun::Chunk& chunk : run.chunks()) {
+    for (size_t b = 0; b < chunk.engine->flat_buffers().size(); ++b) {
+      if (chunk.engine->tied_param(b) == nullptr) continue;
+      const at::Tensor& master = chunk.engine->flat_buffers()[b].master;
       const at::Tensor both = at::empty({2 * master.numel()}, at::kFloat);
-      pp.all_gather(both, master, "both tables")->wait();
+      run.pipeline().all_gather(both, master, "both tables")->wait();
       EXPECT_TRUE(at::equal(both.narrow(0, 0, master.numel()),
                             both.narrow(0, master.numel(), master.numel())));
     }
   }
+}
+
+void run_rank(comm::World& world, const HybridLayout& layout, Result& result) {
+  HybridRun run(world, layout);
+  const auto rank = static_cast<size_t>(world.rank());
+  run.init(5);
+  run.add_to(result.initial, &optim::FlatBuffer::master);
+  result.norms.at(rank) = run.backward(0);
+  run.add_to(result.gradients, &optim::FlatBuffer::grad);
+  run.update();
+  run.add_to(result.masters, &optim::FlatBuffer::master);
+  expect_equal_copies(run);
 
   // A NaN in one tensor is known to all ranks, by its name. Where nothing is sharded the data ranks
   // hold the same masters.
-  const bool holds = here.pp == layout.mesh.pp - 1 && here.tp == layout.mesh.tp - 1 &&
-                     (here.dp == 0 || layout.zero_stage == 0);
+  const bool holds = run.here().pp == layout.mesh.pp - 1 && run.here().tp == layout.mesh.tp - 1 &&
+                     (run.here().dp == 0 || layout.zero_stage == 0);
   if (holds) {
+    const Engine& engine = *run.chunks().back().engine;
     const Region& last = engine.regions().back();
     last.view(engine.flat_buffers()[last.bucket].master).view({-1})[0] = NAN;
   }
-  result.not_finite.at(static_cast<size_t>(world.rank())) = non_finite_masters({&engine}, 3);
-  EXPECT_THAT(non_finite_gradients({&engine}, 3), ElementsAre());
+  result.not_finite.at(rank) = non_finite_masters(run.engines(), 3);
+  EXPECT_THAT(non_finite_gradients(run.engines(), 3), ElementsAre());
   world.world_group().barrier("end of a run");
 }
 
-std::unique_ptr<Result> run(const Layout& layout) {
-  const int ranks = comm::Mesh(layout.mesh).size();
+std::unique_ptr<Result> run(const HybridLayout& layout) {
   auto result = std::make_unique<Result>();
-  result->norms.resize(static_cast<size_t>(ranks));
-  result->not_finite.resize(static_cast<size_t>(ranks));
-  comm::run_ranks(ranks, [&](comm::World& world) { run_rank(world, layout, *result); });
+  result->norms.resize(static_cast<size_t>(layout.ranks()));
+  result->not_finite.resize(static_cast<size_t>(layout.ranks()));
+  comm::run_ranks(layout.ranks(), [&](comm::World& world) { run_rank(world, layout, *result); });
   return result;
 }
 
-void expect_equals_one_rank(const Layout& layout) {
-  SCOPED_TRACE(text(layout));
+void expect_equals_one_rank(const HybridLayout& layout) {
+  SCOPED_TRACE(layout.text());
   const auto one = run({.mesh = {}, .dtype = layout.dtype});
   const auto many = run(layout);
   testing::expect_same(many->initial.tensors(), one->initial.tensors());
@@ -165,6 +113,7 @@ TEST(HybridEngine, PipelineStagesEqualOneRank) {
   for (const int stage : {0, 1, 2, 3}) {
     expect_equals_one_rank({.mesh = {.pp = 2, .dp = stage == 0 ? 1 : 2}, .zero_stage = stage});
   }
+  expect_equals_one_rank({.mesh = {.pp = 2}, .chunks = 2});
 }
 
 TEST(HybridEngine, AllOfThemEqualOneRank) {

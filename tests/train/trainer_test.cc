@@ -86,11 +86,10 @@ TEST(Trainer, ZeroStagesEqualOneProcess) {
 // Rank 0 alone reads, every rank gets its part.
 TEST(Trainer, LoadedWeightsReachEveryShard) {
   RunSpec run{.settings = {"train.steps=1", "optim.lr=1e-12"}};
-  run.options.load_weights = [](parallel::Engine& engine) {
-    for (const parallel::Region& region : engine.whole_regions()) {
-      engine.master(*region.param)
-          .copy_(at::arange(1, region.numel() + 1).view(region.shape()) * 0.01);
-    }
+  run.options.open_weights = [] {
+    return [](const std::string&, const at::Tensor& whole) {
+      whole.copy_(at::arange(1, whole.numel() + 1).view(whole.sizes()) * 0.01);
+    };
   };
   const Trained single = train_fake(run);
   for (const int stage : {1, 2, 3}) {
@@ -115,12 +114,11 @@ TEST(Trainer, RepeatsItselfBitForBit) {
 // everything dropped from the model but its biases, the loss has a closed form.
 TEST(Trainer, LossIsTheMeanOverAllTokens) {
   RunSpec run{.settings = {"train.steps=1", "optim.lr=1e-9"}, .task = {.dropout = 0}};
-  run.options.load_weights = [](parallel::Engine& engine) {
-    for (const parallel::Region& region : engine.regions()) {
-      at::Tensor master = region.view(engine.flat_buffers()[region.bucket].master);
-      master.zero_();
-      if (region.name == "head.dense.bias") master[1] = 2.0;
-    }
+  run.options.open_weights = [] {
+    return [](const std::string& name, const at::Tensor& whole) {
+      whole.zero_();
+      if (name == "head.dense.bias") whole[1] = 2.0;
+    };
   };
   const Trained trained = train_fake(run);
   int64_t tokens = 0, ones = 0;
@@ -167,10 +165,10 @@ TEST(Trainer, NonFiniteLossNamesStepRankAndSamples) {
 
 TEST(Trainer, WeightsThatWereNotFiniteAreNamed) {
   RunSpec run;
-  run.options.load_weights = [](parallel::Engine& engine) {
-    for (const optim::FlatBuffer& buffer : engine.flat_buffers()) buffer.master.zero_();
-    const parallel::Region& last = engine.regions().back();
-    last.view(engine.flat_buffers()[last.bucket].master).fill_(NAN);
+  run.options.open_weights = [] {
+    return [](const std::string& name, const at::Tensor& whole) {
+      whole.fill_(name == "head.dense.bias" ? NAN : 0);
+    };
   };
   EXPECT_THAT(error_of(run, ErrorKind::kRun),
               AllOf(HasSubstr("step 1"), HasSubstr("parameter head.dense.bias")));

@@ -11,12 +11,12 @@
 #include "trireme/base/hash.h"
 #include "trireme/io/atomic_folder.h"
 #include "trireme/io/safetensors.h"
-#include "trireme/parallel/shard_transfer.h"
 
 namespace trireme::checkpoint {
 namespace {
 
-using parallel::Region;
+using Entry = parallel::Holdings::Entry;
+using Collected = parallel::Holdings::Collected;
 
 constexpr const char* kModelFile = "model.safetensors";
 constexpr const char* kOptimizerFile = "optimizer.safetensors";
@@ -25,70 +25,45 @@ std::span<const std::byte> bytes_of(const at::Tensor& contiguous) {
   return {static_cast<const std::byte*>(contiguous.const_data_ptr()), contiguous.nbytes()};
 }
 
-// A flat tensor of a bucket, of which each rank may hold a part.
+std::string name_in_file(TensorKind kind, const std::string& name) {
+  return kind == TensorKind::kMaster ? name : cat(kind_name(kind), ".", name);
+}
+
+// One kind of flat tensor of an entry.
 struct Flat {
-  size_t bucket;
+  const Entry* entry;
   TensorKind kind;
-  at::Tensor own;
 };
 
-// In the order in which save() and load() move them: the model's, then the optimiser's by bucket.
+// In the order in which ranks move them: the model's, then the optimiser's by entry.
 std::vector<Flat> flats_of(const RunTensors& tensors) {
   std::vector<Flat> flats;
-  const auto& buffers = tensors.engine.flat_buffers();
-  for (size_t b = 0; b < buffers.size(); ++b) {
-    flats.push_back({b, TensorKind::kMaster, buffers[b].master});
+  for (const Entry& entry : tensors.holdings().entries()) {
+    flats.push_back({&entry, TensorKind::kMaster});
   }
-  for (size_t b = 0; b < buffers.size(); ++b) {
-    const optim::AdamW::Moments& moments = tensors.adamw.moments()[b];
-    if (!moments.exp_avg.defined()) continue;  // frozen
-    flats.push_back({b, TensorKind::kExpAvg, moments.exp_avg});
-    flats.push_back({b, TensorKind::kExpAvgSq, moments.exp_avg_sq});
+  for (const Entry& entry : tensors.holdings().entries()) {
+    if (entry.frozen) continue;
+    flats.push_back({&entry, TensorKind::kExpAvg});
+    flats.push_back({&entry, TensorKind::kExpAvgSq});
   }
   return flats;
 }
 
-std::string name_in_file(TensorKind kind, const Region& region) {
-  return kind == TensorKind::kMaster ? region.name : cat(kind_name(kind), ".", region.name);
-}
-
-// Of one tensor in a file.
-struct Item {
-  TensorKind kind;
-  const Region* region;  // in a whole bucket
-};
-
-std::vector<Item> items_of(const RunTensors& tensors, bool optimizer) {
-  std::vector<Item> items;
-  for (const Region& region : tensors.engine.whole_regions()) {
-    if (!optimizer) {
-      items.push_back({TensorKind::kMaster, &region});
-    } else if (tensors.adamw.moments()[region.bucket].exp_avg.defined()) {
-      items.push_back({TensorKind::kExpAvg, &region});
-      items.push_back({TensorKind::kExpAvgSq, &region});
-    }
-  }
-  return items;
-}
-
-parallel::ShardTransfer transfer(const RunTensors& tensors, const Flat& flat) {
-  return {tensors.engine.group(), /*root=*/0,
-          cat("checkpoint ", tensors.engine.flat_buffers()[flat.bucket].name)};
-}
-
-// Whole flat tensors on rank 0, one after the other in the order of flats_of(): the other ranks
-// send them in that order whatever happens here.
+// Whole tensors on rank 0, in the order of flats_of(): the other ranks send in that order whatever
+// happens here.
 class WholeFlats {
  public:
   explicit WholeFlats(const RunTensors& tensors) : tensors_(tensors), flats_(flats_of(tensors)) {}
 
-  at::Tensor get(size_t bucket, TensorKind kind) {
-    if (bucket != bucket_) held_.clear();
-    bucket_ = bucket;
+  const Collected& get(const Entry& entry, TensorKind kind) {
+    if (&entry != entry_) held_.clear();
+    entry_ = &entry;
     while (!held_.contains(kind)) {
       const Flat& flat = flats_.at(next_);
-      if (flat.bucket != bucket) throw run_error("checkpoint: buckets are read in order");
-      held_[flat.kind] = receive();
+      Collected received = receive();
+      if (flat.entry->copy) continue;
+      if (flat.entry != &entry) throw run_error("checkpoint: buckets are read in order");
+      held_[flat.kind] = std::move(received);
     }
     return held_[kind];
   }
@@ -99,35 +74,67 @@ class WholeFlats {
   }
 
  private:
-  at::Tensor receive() {
+  Collected receive() {
     const Flat& flat = flats_[next_++];
-    if (!tensors_.engine.sharded()) return flat.own;
-    return parallel::collect(flat.own, transfer(tensors_, flat));
+    return tensors_.holdings().collect(*flat.entry, tensors_.own(*flat.entry, flat.kind));
   }
 
   const RunTensors& tensors_;
   std::vector<Flat> flats_;
   size_t next_ = 0;
-  size_t bucket_ = static_cast<size_t>(-1);
-  std::map<TensorKind, at::Tensor> held_;  // of bucket_
+  const Entry* entry_ = nullptr;
+  std::map<TensorKind, Collected> held_;  // of entry_
 };
+
+// Of one tensor in a file.
+struct Item {
+  TensorKind kind;
+  const Entry* entry;
+  size_t index;  // in the entry
+
+  const parallel::Holdings::NamedTensor& tensor() const { return entry->tensors[index]; }
+};
+
+std::vector<Item> items_of(const RunTensors& tensors, bool optimizer) {
+  std::vector<Item> items;
+  for (const Entry& entry : tensors.holdings().entries()) {
+    if (entry.copy || (optimizer && entry.frozen)) continue;
+    for (size_t i = 0; i < entry.tensors.size(); ++i) {
+      if (!optimizer) {
+        items.push_back({TensorKind::kMaster, &entry, i});
+      } else {
+        items.push_back({TensorKind::kExpAvg, &entry, i});
+        items.push_back({TensorKind::kExpAvgSq, &entry, i});
+      }
+    }
+  }
+  return items;
+}
 
 // One dtype throughout, so any order is aligned.
 void write_tensors(const std::string& folder, const char* file, const std::vector<Item>& items,
                    WholeFlats& flats, Manifest& manifest) {
   std::vector<io::TensorInfo> infos;
   for (const Item& item : items) {
-    infos.push_back({name_in_file(item.kind, *item.region), io::Dtype::kF32, item.region->shape()});
+    infos.push_back(
+        {name_in_file(item.kind, item.tensor().name), io::Dtype::kF32, item.tensor().shape});
   }
   io::SafetensorsWriter writer(folder + "/" + file, infos, {{"format", "pt"}});
   for (size_t i = 0; i < items.size(); ++i) {
-    const Region& region = *items[i].region;
-    writer.write(infos[i].name, bytes_of(region.view(flats.get(region.bucket, items[i].kind))));
-    manifest.tensors.push_back({items[i].kind, region.name, file, infos[i].name,
-                                writer.offset_bytes(i),
-                                std::string(io::dtype_name(io::Dtype::kF32)), region.shape(),
-                                std::vector<int64_t>(region.shape().size(), 0), region.shape(),
-                                region.flat_begin, region.flat_end});
+    const parallel::Holdings::NamedTensor& tensor = items[i].tensor();
+    const at::Tensor whole = flats.get(*items[i].entry, items[i].kind).tensor(items[i].index);
+    writer.write(infos[i].name, bytes_of(whole));
+    manifest.tensors.push_back({.kind = items[i].kind,
+                                .name = tensor.name,
+                                .file = file,
+                                .tensor = infos[i].name,
+                                .offset_bytes = writer.offset_bytes(i),
+                                .dtype = std::string(io::dtype_name(io::Dtype::kF32)),
+                                .shape = tensor.shape,
+                                .box_begin = std::vector<int64_t>(tensor.shape.size(), 0),
+                                .box_shape = tensor.shape,
+                                .flat_begin = 0,
+                                .flat_end = whole.numel()});
   }
   writer.commit();
 }
@@ -136,34 +143,39 @@ bool is_checkpoint(const std::string& folder) {
   return file_exists(folder + "/" + std::string(kManifestName));
 }
 
-// Finds a checkpoint's tensors for Regions of whole buckets.
+// Finds a checkpoint's tensors.
 class Reader {
  public:
   Reader(std::string folder, const Manifest& manifest) : folder_(std::move(folder)) {
     for (const TensorEntry& entry : manifest.tensors) entries_[{entry.kind, entry.name}] = &entry;
   }
 
-  // Throws input_error when it is not there in the region's shape.
-  std::span<const std::byte> bytes(TensorKind kind, const Region& region) {
-    const auto found = entries_.find({kind, region.name});
+  // Throws input_error when it is not there in this shape.
+  std::span<const std::byte> bytes(TensorKind kind, const std::string& name,
+                                   const std::vector<int64_t>& shape) {
+    const auto found = entries_.find({kind, name});
     if (found == entries_.end()) {
       throw input_error(folder_, "/", kManifestName, ": no ", kind_name(kind), " of parameter ",
-                        region.name, ": the checkpoint is of another model");
+                        name, ": the checkpoint is of another model");
     }
     const TensorEntry& entry = *found->second;
     const io::SafetensorsFile& file =
         files_.try_emplace(entry.file, folder_ + "/" + entry.file).first->second;
     const std::string where = cat(file.path(), ": tensor '", entry.tensor, "'");
-    if (entry.shape != region.shape()) {
-      throw input_error(where, " has another shape than the model's parameter ", region.name,
+    if (entry.shape != shape) {
+      throw input_error(where, " has another shape than the model's parameter ", name,
                         ": the checkpoint is of another model");
     }
     const io::TensorView view = file.view(entry.tensor);
-    const auto shape = std::vector<int64_t>(view.shape.begin(), view.shape.end());
-    if (view.dtype != io::Dtype::kF32 || shape != region.shape()) {
+    if (view.dtype != io::Dtype::kF32 ||
+        !std::equal(view.shape.begin(), view.shape.end(), shape.begin(), shape.end())) {
       throw input_error(where, " is not what the manifest says: F32 in the parameter's shape");
     }
     return view.bytes;
+  }
+  void read(TensorKind kind, const std::string& name, const at::Tensor& whole) {
+    const std::span<const std::byte> from = bytes(kind, name, whole.sizes().vec());
+    if (!from.empty()) std::memcpy(whole.data_ptr(), from.data(), from.size());
   }
 
  private:
@@ -172,17 +184,29 @@ class Reader {
   std::map<std::string, io::SafetensorsFile> files_;
 };
 
-// The tensors of one kind in a bucket; what lies between them stays as it is.
-void read_flat(Reader& reader, const RunTensors& tensors, const Flat& flat,
-               const at::Tensor& whole) {
-  for (const Region& region : tensors.engine.whole_regions()) {
-    if (region.bucket != flat.bucket) continue;
-    const std::span<const std::byte> bytes = reader.bytes(flat.kind, region);
-    if (!bytes.empty()) std::memcpy(region.view(whole).data_ptr(), bytes.data(), bytes.size());
-  }
+std::vector<parallel::Chunk> engines_of(std::vector<RunChunk>& chunks) {
+  std::sort(chunks.begin(), chunks.end(),
+            [](const RunChunk& a, const RunChunk& b) { return a.place < b.place; });
+  std::vector<parallel::Chunk> engines;
+  for (const RunChunk& chunk : chunks) engines.push_back({chunk.engine, chunk.place});
+  return engines;
 }
 
 }  // namespace
+
+RunTensors::RunTensors(comm::Group& world, std::vector<RunChunk> chunks)
+    : chunks_(std::move(chunks)), holdings_(world, engines_of(chunks_)) {}
+
+RunTensors::RunTensors(parallel::Engine& engine, optim::AdamW& adamw)
+    : RunTensors(engine.group(), {{&engine, &adamw}}) {}
+
+at::Tensor RunTensors::own(const Entry& entry, TensorKind kind) const {
+  if (!entry.chunk) return {};
+  const RunChunk& chunk = chunks_[*entry.chunk];
+  if (kind == TensorKind::kMaster) return chunk.engine->flat_buffers()[entry.bucket].master;
+  const optim::AdamW::Moments& moments = chunk.adamw->moments()[entry.bucket];
+  return kind == TensorKind::kExpAvg ? moments.exp_avg : moments.exp_avg_sq;
+}
 
 std::string step_folder_name(int64_t step) {
   char name[32];
@@ -227,8 +251,7 @@ std::string save(const std::string& dir, const RunState& run, const RunTensors& 
 }
 
 void contribute(const RunTensors& tensors) {
-  if (!tensors.engine.sharded()) return;
-  for (const Flat& flat : flats_of(tensors)) parallel::collect(flat.own, transfer(tensors, flat));
+  WholeFlats(tensors).drain();
 }
 
 Manifest open_verified(const std::string& folder) {
@@ -253,7 +276,9 @@ Manifest open_verified(const std::string& folder) {
 void check_fits(const std::string& folder, const Manifest& manifest, const RunTensors& tensors) {
   Reader reader(folder, manifest);
   for (const bool optimizer : {false, true}) {
-    for (const Item& item : items_of(tensors, optimizer)) reader.bytes(item.kind, *item.region);
+    for (const Item& item : items_of(tensors, optimizer)) {
+      reader.bytes(item.kind, item.tensor().name, item.tensor().shape);
+    }
   }
   if (manifest.run.optimizer_steps < 0) {
     throw input_error(folder, "/", kManifestName, ": key 'optimizer_steps' is negative");
@@ -261,29 +286,21 @@ void check_fits(const std::string& folder, const Manifest& manifest, const RunTe
 }
 
 void load(const std::string& folder, const Manifest& manifest, const RunTensors& tensors) {
-  comm::Group& group = tensors.engine.group();
-  const bool reads = group.rank() == 0;
   std::optional<Reader> reader;
-  if (reads) {
+  if (tensors.holdings().on_root()) {
     check_fits(folder, manifest, tensors);
     reader.emplace(folder, manifest);
   }
   for (const Flat& flat : flats_of(tensors)) {
-    const parallel::ShardTransfer moved = transfer(tensors, flat);
-    if (!tensors.engine.sharded()) {
-      if (reads) read_flat(*reader, tensors, flat, flat.own);
-      if (group.size() > 1) group.broadcast(flat.own, moved.root, moved.tag)->wait();
-      continue;
-    }
-    at::Tensor whole;
-    if (reads) {
-      whole = at::zeros({flat.own.numel() * group.size()}, at::kFloat);
-      read_flat(*reader, tensors, flat, whole);
-    }
-    parallel::distribute(whole, flat.own, moved);
+    tensors.holdings().deal(*flat.entry, tensors.own(*flat.entry, flat.kind),
+                            [&](const std::string& name, const at::Tensor& whole) {
+                              reader->read(flat.kind, name, whole);
+                            });
   }
-  tensors.adamw.set_steps(manifest.run.optimizer_steps);
-  tensors.engine.sync_values();
+  for (const RunChunk& chunk : tensors.chunks()) {
+    chunk.adamw->set_steps(manifest.run.optimizer_steps);
+    chunk.engine->sync_values();
+  }
 }
 
 }  // namespace trireme::checkpoint

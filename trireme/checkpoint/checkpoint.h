@@ -18,13 +18,34 @@
 #include "trireme/checkpoint/manifest.h"
 #include "trireme/optim/adamw.h"
 #include "trireme/parallel/engine.h"
+#include "trireme/parallel/holdings.h"
 
 namespace trireme::checkpoint {
 
-// The tensors of a run, in place: read by save(), written by load().
-struct RunTensors {
-  parallel::Engine& engine;
-  optim::AdamW& adamw;
+// An engine of this rank with its optimiser, and which chunk of the model it holds
+// (parallel::Chunk).
+struct RunChunk {
+  parallel::Engine* engine;
+  optim::AdamW* adamw;
+  int place = 0;
+};
+
+// The tensors of a run, in place: read by save(), written by load(). Every rank makes one.
+class RunTensors {
+ public:
+  // One engine holds the model; its group is the world.
+  RunTensors(parallel::Engine& engine, optim::AdamW& adamw);
+  // This rank's chunks of it.
+  RunTensors(comm::Group& world, std::vector<RunChunk> chunks);
+
+  const std::vector<RunChunk>& chunks() const { return chunks_; }  // by place
+  const parallel::Holdings& holdings() const { return holdings_; }
+  // What this rank has of the entry; undefined: nothing.
+  at::Tensor own(const parallel::Holdings::Entry& entry, TensorKind kind) const;
+
+ private:
+  std::vector<RunChunk> chunks_;
+  parallel::Holdings holdings_;
 };
 
 // "step-00000040"
@@ -32,11 +53,12 @@ std::string step_folder_name(int64_t step);
 
 // Writes DIR/step-N for run.step and returns its path; one of that name is replaced. `write_assets`
 // adds files to the folder it is given (each complete when it returns). Throws run_error naming the
-// path; then nothing has changed. On rank 0 of the engine's group; where ranks hold parts, the
-// others call contribute() meanwhile, and rank 0 holds at most two buckets of theirs at a time.
+// path; then nothing has changed. On rank 0 of the world, while the others call contribute(); rank
+// 0 holds at most two buckets of theirs at a time, and a tensor.
 std::string save(const std::string& dir, const RunState& run, const RunTensors& tensors,
                  const std::function<void(const std::string& folder)>& write_assets);
-// The other ranks' part of save(): sends what they hold. Nothing where rank 0 holds everything.
+// The other ranks' part of save(): sends what rank 0 needs of theirs; nothing where it holds
+// everything.
 void contribute(const RunTensors& tensors);
 
 // Reads FOLDER/manifest.json and checks that every file is there with its size and hash. Throws
@@ -48,8 +70,8 @@ Manifest open_verified(const std::string& folder);
 void check_fits(const std::string& folder, const Manifest& manifest, const RunTensors& tensors);
 
 // Fills masters (values too), moments and the update count from a checkpoint that fits, whatever
-// layout wrote it. Rank 0 of the engine's group reads, a bucket at a time, and every rank gets its
-// part: all call it; `folder` counts on rank 0 alone, of `manifest` the others need run alone.
+// layout wrote it. Rank 0 of the world reads, a bucket at a time, and every rank gets its part: all
+// call it; `folder` counts on rank 0 alone, of `manifest` the others need run alone.
 void load(const std::string& folder, const Manifest& manifest, const RunTensors& tensors);
 
 }  // namespace trireme::checkpoint

@@ -27,12 +27,13 @@ struct TrainArguments {
 };
 
 // Initial weights: the pretrained ones of model.path, the head drawn from the seed.
-void load_pretrained(const io::HfFolder& folder, uint64_t seed,
-                     const std::vector<nn::UnitParams>& units, parallel::Engine& engine, bool say) {
-  const models::LoadResult result =
-      models::load_pretrained(*folder.open_tensors(), units, seed,
-                              [&engine](const nn::Param& param) { return engine.master(param); });
-  if (say) log_loaded(result);
+parallel::TensorReader open_pretrained(const io::HfFolder& folder, uint64_t seed,
+                                       const std::vector<nn::UnitParams>& units) {
+  const auto weights =
+      std::make_shared<models::PretrainedTensors>(folder.open_tensors(), units, seed);
+  log_loaded(weights->result());
+  return
+      [weights](const std::string& name, const at::Tensor& whole) { weights->read(name, whole); };
 }
 
 int train(const TrainArguments& arguments) {
@@ -72,9 +73,9 @@ int train(const TrainArguments& arguments) {
     };
   }
   if (!setup.config.model.path.empty()) {
-    options.load_weights = [&](parallel::Engine& engine) {
-      load_pretrained(trained.folder(), static_cast<uint64_t>(setup.config.train.seed),
-                      task.units(), engine, first);
+    options.open_weights = [&] {
+      return open_pretrained(trained.folder(), static_cast<uint64_t>(setup.config.train.seed),
+                             task.units());
     };
   }
   const train::TrainResult result =

@@ -64,21 +64,60 @@ const io::TensorInfo* find(const io::TensorSource& source, const std::string& na
   return nullptr;
 }
 
-// What `part` holds of the file's tensor.
-void copy_tensor(const io::TensorSource& source, const io::TensorInfo& info,
-                 const nn::PartView& part) {
-  const at::IntArrayRef shape(info.shape);
-  if (info.shape != part.cut.shape) {
-    throw input_error(source.path(), ": tensor '", info.name, "' has shape ", shape,
-                      ", the model's ", part.part->name, " is ", at::IntArrayRef(part.cut.shape),
+// A part of the model, and the file's tensor for it; null: the file lacks it.
+struct Match {
+  const nn::Param* param;
+  const nn::Part* part;
+  const io::TensorInfo* info;
+};
+
+void check_fits(const io::TensorSource& source, const Match& match) {
+  const std::vector<int64_t> want = nn::cut_part(match.param->spec, *match.part, {}).shape;
+  if (match.info->shape != want) {
+    throw input_error(source.path(), ": tensor '", match.info->name, "' has shape ",
+                      at::IntArrayRef(match.info->shape), ", the model's ", match.part->name,
+                      " is ", at::IntArrayRef(want),
                       "; the weights and config.json belong to different models");
   }
-  const at::ScalarType dtype = scalar_type(info, source.path());
+  scalar_type(*match.info, source.path());
+}
+
+// Every part of the Params, in their order.
+std::vector<Match> find_all(const io::TensorSource& source,
+                            const std::vector<nn::UnitParams>& units) {
+  std::vector<Match> matches;
+  for (const nn::Param* param : nn::params_once(units)) {
+    for (const nn::Part& part : param->spec.parts) {
+      matches.push_back({param, &part, find(source, part.name, param->spec.aliases)});
+      if (matches.back().info != nullptr) check_fits(source, matches.back());
+    }
+  }
+  return matches;
+}
+
+LoadResult result_of(const io::TensorSource& source, const std::vector<Match>& matches) {
+  LoadResult result;
+  std::unordered_set<std::string> used;
+  for (const Match& match : matches) {
+    if (match.info == nullptr) {
+      result.missing.push_back(match.part->name);
+    } else {
+      used.insert(match.info->name);
+    }
+    used.insert(match.param->spec.aliases.begin(), match.param->spec.aliases.end());
+  }
+  for (const io::TensorInfo& info : source.tensors()) {
+    if (!used.contains(info.name)) result.unexpected.push_back(info.name);
+  }
+  return result;
+}
+
+// In the file's dtype; a copy, for the file's bytes need not be aligned.
+at::Tensor read_tensor(const io::TensorSource& source, const io::TensorInfo& info) {
+  const at::Tensor tensor = at::empty(info.shape, scalar_type(info, source.path()));
   const std::span<const std::byte> bytes = source.view(info.name).bytes;
-  if (bytes.empty()) return;
-  at::Tensor staged = at::empty(shape, dtype);  // the file's bytes need not be aligned
-  std::memcpy(staged.data_ptr(), bytes.data(), bytes.size());
-  part.cut.copy_from(part.view, staged);
+  if (!bytes.empty()) std::memcpy(tensor.data_ptr(), bytes.data(), bytes.size());
+  return tensor;
 }
 
 void refuse_missing(const io::TensorSource& source, const std::vector<std::string>& missing) {
@@ -89,56 +128,68 @@ void refuse_missing(const io::TensorSource& source, const std::vector<std::strin
       "; it is another model's, or incomplete");
 }
 
-}  // namespace
-
-at::Tensor value_of(const nn::Param& param) {
-  return param.value;
-}
-
-LoadResult load_weights(const io::TensorSource& source, const std::vector<nn::UnitParams>& units,
-                        const TensorOf& target) {
-  at::NoGradGuard no_grad;
-  LoadResult result;
-  std::unordered_set<std::string> used;
-  for (const nn::Param* param : nn::params_once(units)) {
-    for (const nn::PartView& part : nn::part_views(*param, target(*param))) {
-      const io::TensorInfo* info = find(source, part.part->name, param->spec.aliases);
-      if (info == nullptr) {
-        result.missing.push_back(part.part->name);
-        continue;
-      }
-      copy_tensor(source, *info, part);
-      used.insert(info->name);
-    }
-    used.insert(param->spec.aliases.begin(), param->spec.aliases.end());
-  }
-  for (const io::TensorInfo& info : source.tensors()) {
-    if (!used.contains(info.name)) result.unexpected.push_back(info.name);
-  }
-  return result;
-}
-
-LoadResult load_pretrained(const io::TensorSource& source, const std::vector<nn::UnitParams>& units,
-                           uint64_t seed, const TensorOf& target) {
-  init_weights(units, seed, target);
-  LoadResult result = load_weights(source, units, target);
-  std::vector<std::string> body_parts;
-  std::copy_if(result.missing.begin(), result.missing.end(), std::back_inserter(body_parts),
+// But not of a head.
+std::vector<std::string> missing_of_body(const LoadResult& result) {
+  std::vector<std::string> names;
+  std::copy_if(result.missing.begin(), result.missing.end(), std::back_inserter(names),
                [](const std::string& name) {
                  return !name_in_body(name).empty() && !name.starts_with(kPoolerPrefix);
                });
-  refuse_missing(source, body_parts);
+  return names;
+}
+
+}  // namespace
+
+LoadResult load_weights(const io::TensorSource& source, const std::vector<nn::UnitParams>& units) {
+  const std::vector<Match> matches = find_all(source, units);
+  auto match = matches.begin();
+  for (const nn::Param* param : nn::params_once(units)) {
+    for (const nn::PartView& part : nn::part_views(*param, param->value)) {
+      const io::TensorInfo* info = match++->info;
+      if (info != nullptr) part.cut.copy_from(part.view, read_tensor(source, *info));
+    }
+  }
+  return result_of(source, matches);
+}
+
+LoadResult load_pretrained(const io::TensorSource& source, const std::vector<nn::UnitParams>& units,
+                           uint64_t seed) {
+  init_weights(units, seed);
+  LoadResult result = load_weights(source, units);
+  refuse_missing(source, missing_of_body(result));
   return result;
 }
 
-void load_complete(const io::TensorSource& source, const std::vector<nn::UnitParams>& units,
-                   const TensorOf& target) {
-  refuse_missing(source, load_weights(source, units, target).missing);
+void load_complete(const io::TensorSource& source, const std::vector<nn::UnitParams>& units) {
+  refuse_missing(source, load_weights(source, units).missing);
 }
 
-void init_weights(const std::vector<nn::UnitParams>& units, uint64_t seed, const TensorOf& target) {
-  for (const nn::Param* param : nn::params_once(units))
-    nn::init_param(*param, seed, target(*param));
+PretrainedTensors::PretrainedTensors(std::shared_ptr<const io::TensorSource> source,
+                                     const std::vector<nn::UnitParams>& units, uint64_t seed)
+    : source_(std::move(source)), seed_(seed) {
+  const std::vector<Match> matches = find_all(*source_, units);
+  result_ = result_of(*source_, matches);
+  refuse_missing(*source_, missing_of_body(result_));
+  for (const Match& match : matches) {
+    places_[match.part->name] = {&match.param->spec, match.info};
+  }
+}
+
+void PretrainedTensors::read(const std::string& part, at::Tensor whole) const {
+  const at::NoGradGuard no_grad;
+  const auto place = places_.find(part);
+  if (place == places_.end()) throw run_error("the model has no parameter ", part);
+  if (place->second.info != nullptr) {
+    whole.copy_(read_tensor(*source_, *place->second.info));
+  } else {
+    nn::init_run(*place->second.spec, part, seed_, 0, whole.view({-1}));
+  }
+}
+
+void init_weights(const std::vector<nn::UnitParams>& units, uint64_t seed) {
+  for (const nn::Param* param : nn::params_once(units)) {
+    nn::init_param(*param, seed, param->value);
+  }
 }
 
 std::vector<io::TensorInfo> tensor_infos(const std::vector<nn::UnitParams>& units) {

@@ -6,7 +6,6 @@
 #include <algorithm>
 
 #include "trireme/device/caching_allocator.h"
-#include "trireme/parallel/shard_transfer.h"
 
 namespace trireme::parallel {
 namespace {
@@ -237,22 +236,6 @@ void Bucket::round_masters() {
 void Bucket::start_gather_updates() {
   if (!sharded() || options_.join_values) return;
   if (!values_come_and_go() || elastic_value_.live()) start_gather();
-}
-
-at::Tensor Bucket::whole_masters() {
-  if (!sharded()) return buffer_.master;
-  if (!staged_masters_.defined()) staged_masters_ = at::zeros({layout_.numel}, at::kFloat);
-  return staged_masters_;
-}
-
-void Bucket::distribute_masters(int root) {
-  if (sharded()) {
-    const at::Tensor whole = group_.rank() == root ? whole_masters() : at::Tensor();
-    distribute(whole, buffer_.master, {group_, root, "parameters/" + name()});
-    staged_masters_ = at::Tensor();
-  } else if (group_.size() > 1) {
-    group_.broadcast(buffer_.master, root, "parameters/" + name())->wait();
-  }
 }
 
 }  // namespace trireme::parallel

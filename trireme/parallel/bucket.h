@@ -79,11 +79,6 @@ class Bucket {
   // Own values changed: starts to gather the whole ones, where they are there. wait_values() ends.
   void start_gather_updates();
 
-  // For loading on one rank: its masters, whole (where sharded, memory of their own, zero at
-  // first); and each rank's part of them to it. Every rank calls the second.
-  at::Tensor whole_masters();
-  void distribute_masters(int root);
-
  private:
   bool sharded() const { return options_.zero_stage >= 1; }
   bool grads_come_and_go() const { return options_.zero_stage >= 2; }
@@ -106,7 +101,6 @@ class Bucket {
   at::Tensor whole_value_, whole_grad_;  // [layout.numel]; elastic at stage 3, and 2 and 3
   ElasticFlat elastic_value_, elastic_grad_;
   std::vector<at::Tensor> value_views_;  // by slot, at stage 3
-  at::Tensor staged_masters_;            // [layout.numel], while loading
   int value_users_ = 0;
   comm::WorkPtr gathering_;
   std::vector<comm::WorkPtr> reducing_;

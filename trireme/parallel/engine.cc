@@ -136,11 +136,6 @@ void Engine::gather_updates() {
   wait_for_updates();
 }
 
-void Engine::broadcast_masters(int root) {
-  for (const auto& bucket : buckets_) bucket->distribute_masters(root);
-  sync_values();
-}
-
 void Engine::begin_step(int micro_batches) {
   if (in_step_) throw run_error("begin_step before the last step was finished or abandoned");
   if (micro_batches < 1) throw run_error("a step has at least one micro-batch");
@@ -248,13 +243,6 @@ Engine::Place Engine::place_of(const nn::Param& param) const {
   const auto found = places_.find(&param);
   if (found == places_.end()) throw run_error("the engine does not hold ", param.spec.name);
   return found->second;
-}
-
-at::Tensor Engine::master(const nn::Param& param) {
-  const Place place = place_of(param);
-  Bucket& bucket = *buckets_[place.bucket];
-  const Slot& slot = bucket.layout().slots[place.slot];
-  return bucket.whole_masters().narrow(0, slot.offset, slot.numel).view(param.local_shape());
 }
 
 int64_t Engine::parameter_count() const {

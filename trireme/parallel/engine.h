@@ -98,9 +98,6 @@ class Engine final : public nn::GradSink, public nn::UnitHooks {
   void init(uint64_t seed);
   // Values from masters: after masters were written (loading). Every rank calls it.
   void sync_values();
-  // Rank `root`'s masters to everyone, then sync_values(). Where masters are sharded: those that
-  // were written on the root through master(); zero where nothing was.
-  void broadcast_masters(int root);
 
   void begin_step(int micro_batches);
   // After the backward of each micro-batch.
@@ -131,10 +128,6 @@ class Engine final : public nn::GradSink, public nn::UnitHooks {
   const std::vector<Region>& whole_regions() const { return whole_regions_; }
   // The Param that the bucket is for alone, where one is tied over pipeline stages; null otherwise.
   const nn::Param* tied_param(size_t bucket) const;
-
-  // A Param's whole fp32 master, in its shape: a view. For loading weights on one rank, before
-  // broadcast_masters(); where masters are sharded it takes memory for all until then.
-  at::Tensor master(const nn::Param& param);
   // Parameters of these units in all, each once.
   int64_t parameter_count() const;
 

@@ -10,6 +10,7 @@
 #include <unordered_map>
 
 #include "trireme/base/error.h"
+#include "trireme/parallel/holdings.h"
 
 namespace trireme::parallel {
 namespace {
@@ -190,8 +191,8 @@ void ModuleParams::cut_the_rest(const std::vector<nn::Param*>& rest, int64_t buc
 
 void ModuleParams::bind(Engine& engine, at::ScalarType compute_dtype) {
   comm::Group& group = engine.group();
-  if (group.rank() == 0) copy_to(engine);
-  engine.broadcast_masters(0);
+  load_masters(Holdings(group, {{&engine}}),
+               [this](const std::string& name, const at::Tensor& whole) { read(name, whole); });
   {
     const WholeValues whole(engine);
     attach(compute_dtype);
@@ -204,12 +205,13 @@ void ModuleParams::bind(Engine& engine, at::ScalarType compute_dtype) {
   broadcast_buffers(group, 0);
 }
 
-void ModuleParams::copy_to(Engine& engine) const {
+void ModuleParams::read(const std::string& name, at::Tensor whole) const {
   at::NoGradGuard no_grad;
-  for (const Leaf& leaf : leaves_) {
-    const at::Tensor master = engine.master(*leaf.param);
-    master.copy_(leaf.tensor.detach().view_as(master));
-  }
+  const auto leaf = std::find_if(leaves_.begin(), leaves_.end(), [&](const Leaf& candidate) {
+    return candidate.param->spec.name == name;
+  });
+  if (leaf == leaves_.end()) throw run_error("the module has no parameter ", name, " to train");
+  whole.copy_(leaf->tensor.detach().view_as(whole));
 }
 
 void ModuleParams::attach(at::ScalarType compute_dtype) {

@@ -62,9 +62,9 @@ class ModuleParams {
   // Rank 0's parameters (frozen ones too) and buffers become everyone's: the masters of `engine`,
   // which was made of units(), and through them the module's tensors. Every rank calls it.
   void bind(Engine& engine, at::ScalarType compute_dtype);
-  // Its steps, for who makes the engine elsewhere (a Task of the trainer). The masters take this
-  // rank's values (call it on one rank, before Engine::broadcast_masters):
-  void copy_to(Engine& engine) const;
+  // Its steps, for who makes the engine elsewhere (a Task of the trainer). This rank's value of a
+  // parameter, for load_masters() (holdings.h):
+  void read(const std::string& name, at::Tensor whole) const;
   // The module's tensors become the Params' values, which must be there (WholeValues); frozen
   // parameters and floating-point buffers take the compute dtype, as by Module::to.
   void attach(at::ScalarType compute_dtype);

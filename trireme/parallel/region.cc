@@ -40,6 +40,12 @@ std::vector<Region> cut_regions(const std::vector<Region>& whole,
                                 const std::vector<FlatLayout>& layouts, int shards, int shard) {
   std::vector<Region> regions;
   for (Region region : whole) {
+    const bool nothing = region.cut.whole() && region.numel() == 0;  // has no elements at all
+    if (nothing && shard == 0) {
+      region.offset = 0;
+      regions.push_back(std::move(region));
+      continue;
+    }
     const ShardRun run = shard_run(layouts[region.bucket], shards, shard);
     const int64_t begin = std::max(region.offset, run.begin);
     const int64_t end = std::min(region.offset + region.numel(), run.begin + run.numel);

@@ -44,7 +44,7 @@ struct Region {
 // One Region a part, in the layouts' order: of unsharded buckets. Padding is in none.
 std::vector<Region> make_regions(const std::vector<FlatLayout>& layouts);
 // What of them lies in shard `shard` of `shards`, with offsets in the shard. Parts of which nothing
-// lies there are left out.
+// lies there are left out; a tensor without elements is in the first.
 std::vector<Region> cut_regions(const std::vector<Region>& whole,
                                 const std::vector<FlatLayout>& layouts, int shards, int shard);
 

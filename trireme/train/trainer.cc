@@ -68,6 +68,7 @@ class Trainer {
                                         .beta2 = config.optim.beta2,
                                         .eps = config.optim.eps,
                                         .weight_decay = config.optim.weight_decay}),
+        tensors_(engine_, adamw_),
         runner_(config.optim, total_steps_, seed(),
                 {task, world.world_group(), engine_, adamw_, phases_, config.parallel.recompute}),
         keeper_(task.metric(), task.metric_higher_is_better() ? Better::kHigher : Better::kLower,
@@ -112,6 +113,7 @@ class Trainer {
   int64_t end_;                   // where this run ends
   parallel::Engine engine_;
   optim::AdamW adamw_;
+  checkpoint::RunTensors tensors_;
   StepRunner runner_;
   ScoreKeeper keeper_;
   std::optional<RunLog> log_;  // on rank 0
@@ -184,20 +186,21 @@ void Trainer::begin() {
 }
 
 void Trainer::begin_fresh() {
-  if (!options_.load_weights) {
+  if (!options_.open_weights) {
     engine_.init(seed());
     return;
   }
+  parallel::TensorReader read;
   on_rank_zero(world_.world_group(), "initial weights", [&] {
-    options_.load_weights(engine_);
+    read = options_.open_weights();
     return std::string();
   });
-  engine_.broadcast_masters(0);
+  parallel::load_masters(tensors_.holdings(), read);
 }
 
 void Trainer::begin_resumed() {
-  const Resumed resumed = resume(options_.resume, effective_config_, identity_,
-                                 world_.world_group(), {engine_, adamw_});
+  const Resumed resumed =
+      resume(options_.resume, effective_config_, identity_, world_.world_group(), tensors_);
   if (resumed.run.step > end_) {
     throw input_error("train.stop_at or the run's length is step ", end_, ", but ", resumed.path,
                       " is at step ", resumed.run.step, " already");
@@ -309,7 +312,7 @@ bool Trainer::evaluate(bool scheduled) {
 void Trainer::save() {
   if (!saves()) return;
   phases_.enter(Phase::kCheckpoint);
-  if (world_.rank() != 0) checkpoint::contribute({engine_, adamw_});
+  if (world_.rank() != 0) checkpoint::contribute(tensors_);
   result_.checkpoint = on_rank_zero(world_.world_group(), "checkpoint", [&] {
     checkpoint::RunState run;
     run.step = result_.step;
@@ -323,9 +326,8 @@ void Trainer::save() {
     run.trainer["evaluation_due"] = evaluation_due_;
     run.losses = result_.losses;
     const std::string& dir = config_.checkpoint.dir;
-    const std::string path =
-        checkpoint::save(dir, run, {engine_, adamw_},
-                         [this](const std::string& folder) { task_.write_assets(folder); });
+    const std::string path = checkpoint::save(
+        dir, run, tensors_, [this](const std::string& folder) { task_.write_assets(folder); });
     checkpoint::retain(dir, {.keep = config_.checkpoint.keep,
                              .metric = task_.metric(),
                              .higher_is_better = task_.metric_higher_is_better()});

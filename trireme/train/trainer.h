@@ -21,7 +21,7 @@
 #include "trireme/base/clock.h"
 #include "trireme/base/report.h"
 #include "trireme/comm/world.h"
-#include "trireme/parallel/engine.h"
+#include "trireme/parallel/holdings.h"
 #include "trireme/tasks/task.h"
 #include "trireme/train/config.h"
 
@@ -38,9 +38,9 @@ struct StepInfo {
 struct TrainOptions {
   // A checkpoint, or a folder of them: go on from there. Empty: from the start.
   std::string resume = {};
-  // Writes all initial weights into the engine's masters (Engine::master; zero before). Called on
-  // rank 0, whose masters everyone gets; not when resuming. Empty: drawn from train.seed.
-  std::function<void(parallel::Engine&)> load_weights = {};
+  // Opens the initial weights and checks them; what it returns is called once for each tensor.
+  // Called on rank 0, which deals them to all; not when resuming. Empty: drawn from train.seed.
+  std::function<parallel::TensorReader()> open_weights = {};
   // Set by someone else: finish the step, save, return. See StopSignal.
   const std::atomic<bool>* stop = nullptr;
   // Where rank 0 shows progress; null: nowhere.
