@@ -30,12 +30,13 @@ struct Embeddings {
 struct Block {
   explicit Block(std::string name) : name(std::move(name)) {}
   at::Tensor forward(const at::Tensor& x_th, nn::Context& context) {
-    const at::Tensor qkv_t3h = qkv.forward(norm1.forward(x_th));
+    const at::Tensor qkv_t3h = qkv.forward(norm1.forward(x_th), context);
     const at::Tensor a_th = nn::self_attention(qkv_t3h, kHeads, /*causal=*/true, {}, context);
-    const at::Tensor y_th = nn::dropout_add(proj.product(a_th), proj.bias, x_th, {}, context);
-    const at::Tensor u_ti = up.product(norm2.forward(y_th));
-    const at::Tensor d_th = down.product(nn::bias_gelu(kernels::Gelu::kTanh, u_ti, up.bias));
-    return nn::dropout_add(d_th, down.bias, y_th, {}, context);
+    const at::Tensor y_th =
+        nn::dropout_add(proj.product(a_th, context), proj.bias, x_th, {}, context);
+    const at::Tensor u_ti = up.product(norm2.forward(y_th), context);
+    const at::Tensor g_ti = nn::bias_gelu(kernels::Gelu::kTanh, u_ti, up.bias);
+    return nn::dropout_add(down.product(g_ti, context), down.bias, y_th, {}, context);
   }
   void collect(std::vector<nn::Param*>& params) {
     for (nn::LayerNorm* norm : {&norm1, &norm2}) norm->collect(params);

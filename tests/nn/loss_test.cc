@@ -106,7 +106,8 @@ TEST(LinearCrossEntropy, EqualsTheWholeProduct) {
     for (const int64_t kept : {int64_t{1} << 20, chunk_bytes, int64_t{0}}) {
       chunked.param.main_grad.zero_();
       const auto [own_loss, own_dx] = run(chunked, [&](const at::Tensor& leaf, Param& param) {
-        return linear_cross_entropy(leaf, param, labels, 7, {.chunk_rows = 4, .kept_bytes = kept});
+        return linear_cross_entropy(leaf, param, labels, 7, {},
+                                    {.chunk_rows = 4, .kept_bytes = kept});
       });
       const double bound = dtype == at::kFloat ? 1e-5 : 1e-2;
       EXPECT_NEAR(own_loss, loss, bound * loss);
@@ -121,7 +122,7 @@ TEST(LinearCrossEntropy, WithoutGradKeepsNothing) {
   at::manual_seed(4);
   HeadMatrix head(5, 3, at::kFloat);
   const at::Tensor x = at::randn({6, 3}), labels = at::arange(6, at::kLong).remainder(5);
-  const at::Tensor loss = linear_cross_entropy(x, head.param, labels, 6, {.chunk_rows = 2});
+  const at::Tensor loss = linear_cross_entropy(x, head.param, labels, 6, {}, {.chunk_rows = 2});
   EXPECT_FALSE(loss.requires_grad());
   EXPECT_NEAR(loss.item<double>(),
               at::cross_entropy_loss(at::linear(x, head.param.value), labels).item<double>(), 1e-6);

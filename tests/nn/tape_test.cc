@@ -66,7 +66,7 @@ TEST(Layers, FrozenParamsAreSkipped) {
   layer.bias.main_grad = at::zeros({2});
   layer.weight.sink = layer.bias.sink = &sink;
   const at::Tensor x = at::ones({64, 3}).set_requires_grad(true);
-  layer.forward(x).sum().backward();
+  layer.forward(x, {}).sum().backward();
   EXPECT_TRUE(at::equal(x.grad(), at::full({64, 3}, 1.0)));
   EXPECT_EQ(sink.names, std::vector<std::string>{"layer.bias"});
   EXPECT_TRUE(at::equal(layer.bias.main_grad, at::full({2}, 64.0)));

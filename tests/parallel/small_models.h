@@ -35,7 +35,9 @@ inline std::vector<int32_t> sample_ids(int64_t ordinal) {
   return ids;
 }
 
-inline data::PackedBatch pack_samples(const std::vector<int64_t>& ordinals, bool token_types) {
+// rows: of the batch; 0: as many as it takes.
+inline data::PackedBatch pack_samples(const std::vector<int64_t>& ordinals, bool token_types,
+                                      int64_t rows = 0) {
   std::vector<std::vector<int32_t>> ids;
   for (const int64_t ordinal : ordinals) ids.push_back(sample_ids(ordinal));
   std::vector<data::PackSample> samples;
@@ -44,7 +46,7 @@ inline data::PackedBatch pack_samples(const std::vector<int64_t>& ordinals, bool
                        .ordinal = static_cast<int32_t>(ordinals[i]),
                        .second_segment = static_cast<int32_t>(ids[i].size() / 2)});
   }
-  return data::pack(samples, {.token_types = token_types});
+  return data::pack(samples, {.rows = rows, .token_types = token_types});
 }
 
 // A model with a loss over some of a global batch's samples: their share of the mean over all.
@@ -105,7 +107,7 @@ inline models::BertConfig small_bert_config() {
 
 class SmallBert final : public SmallModel {
  public:
-  SmallBert() : model_(small_bert_config()) {}
+  explicit SmallBert(const models::BertConfig& c = small_bert_config()) : model_(c) {}
   std::vector<nn::UnitParams> units() override { return model_.units(); }
   at::Tensor loss(const data::PackedBatch& batch, const std::vector<int64_t>& ordinals,
                   nn::Context& context) override {
@@ -125,8 +127,9 @@ class SmallBert final : public SmallModel {
 // The head of two outputs, tied to the word embeddings. Each sample has one masked word, its first.
 class SmallBertPreTraining final : public SmallModel {
  public:
-  explicit SmallBertPreTraining(bool words_alone = false)
-      : model_(small_bert_config()), words_alone_(words_alone) {}
+  explicit SmallBertPreTraining(bool words_alone = false,
+                                const models::BertConfig& c = small_bert_config())
+      : model_(c), words_alone_(words_alone) {}
   std::vector<nn::UnitParams> units() override { return model_.units(); }
   at::Tensor loss(const data::PackedBatch& batch, const std::vector<int64_t>& ordinals,
                   nn::Context& context) override {

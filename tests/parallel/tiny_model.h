@@ -14,8 +14,8 @@ constexpr int64_t kInputs = 5, kHidden = 7, kOutputs = 3;
 
 struct TinyBlock {
   TinyBlock(const std::string& name, int64_t in, int64_t out) : linear(name, in, out, 0.5) {}
-  at::Tensor forward(const at::Tensor& x, nn::Context&) {
-    return linear.forward(x.to(linear.weight.value.scalar_type()));
+  at::Tensor forward(const at::Tensor& x, nn::Context& context) {
+    return linear.forward(x.to(linear.weight.value.scalar_type()), context);
   }
   void collect(std::vector<nn::Param*>& params) { linear.collect(params); }
   nn::Linear linear;

@@ -252,4 +252,32 @@ double cross_entropy_inplace(at::Tensor logits, const at::Tensor& labels, double
   return total;
 }
 
+at::Tensor cross_entropy_part_sums(const at::Tensor& logits, const at::Tensor& labels,
+                                   int64_t first) {
+  const int64_t T = logits.size(0), n = logits.size(1);
+  expect("logits", logits, {T, n}, logits.scalar_type());
+  expect("labels", labels, {T}, at::kLong);
+  at::Tensor sums = at::empty({T, 3}, at::kFloat);
+  const isa::ElementOps& ops = element_ops(logits);
+  for_rows(T, n, [&](int64_t begin, int64_t end) {
+    ops.cross_entropy_part_sums(logits.const_data_ptr(), labels.const_data_ptr<int64_t>(), first,
+                                sums.data_ptr<float>(), n, begin, end);
+  });
+  return sums;
+}
+
+void cross_entropy_part_gradient(at::Tensor logits, const at::Tensor& labels, int64_t first,
+                                 const at::Tensor& sums, double grad_scale) {
+  const int64_t T = logits.size(0), n = logits.size(1);
+  expect("logits", logits, {T, n}, logits.scalar_type());
+  expect("labels", labels, {T}, at::kLong);
+  expect("sums", sums, {T, 3}, at::kFloat);
+  const isa::ElementOps& ops = element_ops(logits);
+  for_rows(T, n, [&](int64_t begin, int64_t end) {
+    ops.cross_entropy_part_gradient(logits.data_ptr(), labels.const_data_ptr<int64_t>(), first,
+                                    sums.const_data_ptr<float>(), static_cast<float>(grad_scale), n,
+                                    begin, end);
+  });
+}
+
 }  // namespace trireme::kernels

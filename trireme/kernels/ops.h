@@ -66,4 +66,14 @@ void scatter_add_rows(const at::Tensor& x_tn, const at::Tensor& index_t, at::Ten
 // Rows with label -1 count nothing. Labels int64 [T].
 double cross_entropy_inplace(at::Tensor logits_tn, const at::Tensor& labels_t, double grad_scale);
 
+// The same where the logits are columns [first, first + n) of wider ones, in two steps. Labels are
+// of the wide ones, and not checked.
+// First fp32 [T, 3]: a row's largest logit, the sum of exponentials relative to it, and the label's
+// logit (0 where that is in other columns). An empty part has {-inf, 0, 0}.
+at::Tensor cross_entropy_part_sums(const at::Tensor& logits_tn, const at::Tensor& labels_t,
+                                   int64_t first);
+// Then, with the sums [T, 3] of all columns, the gradient times grad_scale in the logits' place.
+void cross_entropy_part_gradient(at::Tensor logits_tn, const at::Tensor& labels_t, int64_t first,
+                                 const at::Tensor& sums_t3, double grad_scale);
+
 }  // namespace trireme::kernels

@@ -2,16 +2,22 @@
 
 #include <ATen/ATen.h>
 
+#include "trireme/nn/tensor_parallel.h"
+
 namespace trireme::models {
 namespace {
 
 using kernels::dropout_site;
 using kernels::SiteKind;
+using nn::RowUse;
+using nn::TpCut;
 
 nn::ParamSpec decoder_bias_spec(const BertConfig& config) {
   const char* name =
       config.tie_word_embeddings ? "cls.predictions.bias" : "cls.predictions.decoder.bias";
-  return nn::vector_spec(name, config.vocab_size, nn::InitKind::kZeros);
+  nn::ParamSpec spec = nn::vector_spec(name, config.vocab_size, nn::InitKind::kZeros);
+  spec.tp = nn::TpKind::kShard;
+  return spec;
 }
 
 std::string layer_name(int layer, const char* rest) {
@@ -51,6 +57,8 @@ BertEmbeddings::BertEmbeddings(const BertConfig& c)
       norm_("bert.embeddings.LayerNorm", c.hidden_size, c.layer_norm_eps),
       dropout_(c.hidden_dropout_prob) {
   word.spec.sparse_grad = true;
+  word.spec.tp = nn::TpKind::kShard;
+  position.spec.tp = token_type.spec.tp = nn::TpKind::kReplicatedPartialGrad;
 }
 
 at::Tensor BertEmbeddings::forward(const at::Tensor& root, nn::Context& context) {
@@ -66,15 +74,15 @@ void BertEmbeddings::collect(std::vector<nn::Param*>& params) {
 
 BertLayer::BertLayer(const BertConfig& c, int layer)
     : qkv_(layer_name(layer, "attention.self.qkv"), c.hidden_size, qkv_parts(c, layer),
-           c.initializer_range),
+           c.initializer_range, TpCut::kColumn),
       attention_output_(layer_name(layer, "attention.output.dense"), c.hidden_size, c.hidden_size,
-                        c.initializer_range),
+                        c.initializer_range, TpCut::kRow),
       attention_norm_(layer_name(layer, "attention.output.LayerNorm"), c.hidden_size,
                       c.layer_norm_eps),
       intermediate_(layer_name(layer, "intermediate.dense"), c.hidden_size, c.intermediate_size,
-                    c.initializer_range),
+                    c.initializer_range, TpCut::kColumn),
       output_(layer_name(layer, "output.dense"), c.intermediate_size, c.hidden_size,
-              c.initializer_range),
+              c.initializer_range, TpCut::kRow),
       output_norm_(layer_name(layer, "output.LayerNorm"), c.hidden_size, c.layer_norm_eps),
       heads_(c.num_attention_heads),
       attention_probs_dropout_{c.attention_probs_dropout_prob,
@@ -83,13 +91,14 @@ BertLayer::BertLayer(const BertConfig& c, int layer)
       output_dropout_{c.hidden_dropout_prob, dropout_site(SiteKind::kMlpOutput, layer)} {}
 
 at::Tensor BertLayer::forward(const at::Tensor& x_th, nn::Context& context) {
-  at::Tensor y_th = nn::self_attention(qkv_.forward(x_th), heads_, /*causal=*/false,
+  at::Tensor y_th = nn::self_attention(qkv_.forward(x_th, context), heads_, /*causal=*/false,
                                        attention_probs_dropout_, context);
-  y_th = attention_output_.product(y_th);
+  y_th = attention_output_.product(y_th, context);
   const at::Tensor a_th =
       attention_norm_.add(y_th, attention_output_.bias, x_th, attention_dropout_, context);
-  y_th = nn::bias_gelu(kernels::Gelu::kErf, intermediate_.product(a_th), intermediate_.bias);
-  y_th = output_.product(y_th);
+  y_th =
+      nn::bias_gelu(kernels::Gelu::kErf, intermediate_.product(a_th, context), intermediate_.bias);
+  y_th = output_.product(y_th, context);
   return output_norm_.add(y_th, output_.bias, a_th, output_dropout_, context);
 }
 
@@ -115,12 +124,16 @@ BertPooler::BertPooler(const BertConfig& config)
     : dense_("bert.pooler.dense", config.hidden_size, config.hidden_size,
              config.initializer_range) {}
 
-at::Tensor BertPooler::forward(const at::Tensor& x_th, const kernels::SeqInfo& seq) {
-  return at::tanh(dense_.forward(x_th.index_select(0, first_rows(seq))));
+at::Tensor BertPooler::forward(const at::Tensor& x_th, const nn::Context& context) {
+  return at::tanh(dense_.forward(x_th.index_select(0, first_rows(*context.seq)), context));
 }
 
 BertForQuestionAnswering::Head::Head(const BertConfig& config)
     : outputs("qa_outputs", config.hidden_size, 2, config.initializer_range) {}
+
+at::Tensor BertForQuestionAnswering::Head::forward(const at::Tensor& x_th, nn::Context& context) {
+  return outputs.logits(nn::all_rows(x_th, RowUse::kAlike, context));
+}
 
 BertForQuestionAnswering::BertForQuestionAnswering(const BertConfig& config)
     : encoder_(config),
@@ -134,7 +147,7 @@ BertForSequenceClassification::Head::Head(const BertConfig& config)
 
 at::Tensor BertForSequenceClassification::Head::forward(const at::Tensor& x_th,
                                                         nn::Context& context) {
-  at::Tensor pooled_bh = pooler.forward(x_th, *context.seq);
+  at::Tensor pooled_bh = pooler.forward(nn::all_rows(x_th, RowUse::kAlike, context), context);
   if (context.training && dropout > 0.0) {
     // The draws of each sequence's first row.
     nn::Context first = context;
@@ -159,7 +172,8 @@ BertForSequenceClassification::BertForSequenceClassification(const BertConfig& c
 BertForPreTraining::Head::Head(const BertConfig& c, nn::Param& word_embeddings)
     : transform_("cls.predictions.transform.dense", c.hidden_size, c.hidden_size,
                  c.initializer_range),
-      transform_norm_("cls.predictions.transform.LayerNorm", c.hidden_size, c.layer_norm_eps),
+      transform_norm_("cls.predictions.transform.LayerNorm", c.hidden_size, c.layer_norm_eps,
+                      nn::TpKind::kReplicated),
       decoder_(&word_embeddings),
       decoder_bias_(decoder_bias_spec(c)),
       pooler_(c),
@@ -173,16 +187,20 @@ BertForPreTraining::Head::Head(const BertConfig& c, nn::Param& word_embeddings)
   } else {
     decoder_ = &own_decoder_.emplace(nn::matrix_spec("cls.predictions.decoder.weight", c.vocab_size,
                                                      c.hidden_size, c.initializer_range));
+    decoder_->spec.tp = nn::TpKind::kShard;
   }
 }
 
 std::array<at::Tensor, 2> BertForPreTraining::Head::forward(const at::Tensor& x_th,
                                                             nn::Context& context,
                                                             const at::Tensor& rows) {
-  at::Tensor m_mh = transform_.product(x_th.index_select(0, rows));
+  const at::Tensor all_th = nn::all_rows(x_th, RowUse::kAlike, context);
+  at::Tensor m_mh = transform_.product(all_th.index_select(0, rows), context);
   m_mh = transform_norm_.forward(nn::bias_gelu(kernels::Gelu::kErf, m_mh, transform_.bias));
-  return {nn::linear(m_mh, *decoder_, &decoder_bias_),
-          next_sentence_.logits(pooler_.forward(x_th, *context.seq))};
+  const at::Tensor words_mv =
+      nn::linear(nn::sum_gradients(m_mh, context), *decoder_, &decoder_bias_);
+  return {nn::all_columns(words_mv, decoder_->spec.shape[0], context),
+          next_sentence_.logits(pooler_.forward(all_th, context))};
 }
 
 void BertForPreTraining::Head::collect(std::vector<nn::Param*>& params) {

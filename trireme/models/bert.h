@@ -64,12 +64,12 @@ class BertEncoder {
   nn::Chain chain_;
 };
 
-// tanh(dense(x)) of each sequence's first row: [B, H]. A context-parallel rank has fewer: those of
-// data::CpShard::first_sequences.
+// tanh(dense(x)) of each sequence's first row: [B, H]. x has all rows that sequence parallelism cuts;
+// a context-parallel rank has fewer sequences: those of data::CpShard::first_sequences.
 class BertPooler {
  public:
   explicit BertPooler(const BertConfig& config);
-  at::Tensor forward(const at::Tensor& x_th, const kernels::SeqInfo& seq);
+  at::Tensor forward(const at::Tensor& x_th, const nn::Context& context);
   void collect(std::vector<nn::Param*>& params) { dense_.collect(params); }
 
  private:
@@ -88,7 +88,7 @@ class BertForQuestionAnswering {
   struct Head {
     explicit Head(const BertConfig& config);
     static constexpr bool kRecompute = false;  // backward comes at once
-    at::Tensor forward(const at::Tensor& x_th, nn::Context&) { return outputs.logits(x_th); }
+    at::Tensor forward(const at::Tensor& x_th, nn::Context& context);
     void collect(std::vector<nn::Param*>& params) { outputs.collect(params); }
     nn::Linear outputs;
   };

@@ -6,12 +6,14 @@
 #include <string>
 
 #include "trireme/nn/loss.h"
+#include "trireme/nn/tensor_parallel.h"
 
 namespace trireme::models {
 namespace {
 
 using kernels::dropout_site;
 using kernels::SiteKind;
+using nn::TpCut;
 
 std::string block_name(int layer, const char* rest) {
   return "transformer.h." + std::to_string(layer) + "." + rest;
@@ -29,6 +31,8 @@ Gpt2Embeddings::Gpt2Embeddings(const Gpt2Config& c)
       wpe(nn::matrix_spec("transformer.wpe.weight", c.n_positions, c.n_embd, c.initializer_range)),
       dropout_(c.embd_pdrop) {
   wte.spec.sparse_grad = !c.tie_word_embeddings;  // a tied head's gradient has every row
+  wte.spec.tp = nn::TpKind::kShard;
+  wpe.spec.tp = nn::TpKind::kReplicatedPartialGrad;
 }
 
 at::Tensor Gpt2Embeddings::forward(const at::Tensor& root, nn::Context& context) {
@@ -42,23 +46,28 @@ void Gpt2Embeddings::collect(std::vector<nn::Param*>& params) {
 
 Gpt2Block::Gpt2Block(const Gpt2Config& c, int layer)
     : ln_1_(block_name(layer, "ln_1"), c.n_embd, c.layer_norm_epsilon),
-      c_attn_(block_name(layer, "attn.c_attn"), c.n_embd, 3 * c.n_embd, c.initializer_range),
-      attn_c_proj_(block_name(layer, "attn.c_proj"), c.n_embd, c.n_embd, residual_std(c)),
+      c_attn_(block_name(layer, "attn.c_attn"), c.n_embd, 3 * c.n_embd, c.initializer_range,
+              TpCut::kColumn, /*blocks=*/3),
+      attn_c_proj_(block_name(layer, "attn.c_proj"), c.n_embd, c.n_embd, residual_std(c),
+                   TpCut::kRow),
       ln_2_(block_name(layer, "ln_2"), c.n_embd, c.layer_norm_epsilon),
-      c_fc_(block_name(layer, "mlp.c_fc"), c.n_embd, c.n_inner, c.initializer_range),
-      mlp_c_proj_(block_name(layer, "mlp.c_proj"), c.n_inner, c.n_embd, residual_std(c)),
+      c_fc_(block_name(layer, "mlp.c_fc"), c.n_embd, c.n_inner, c.initializer_range,
+            TpCut::kColumn),
+      mlp_c_proj_(block_name(layer, "mlp.c_proj"), c.n_inner, c.n_embd, residual_std(c),
+                  TpCut::kRow),
       heads_(c.n_head),
       attention_probs_dropout_{c.attn_pdrop, dropout_site(SiteKind::kAttentionProbs, layer)},
       attention_dropout_{c.resid_pdrop, dropout_site(SiteKind::kAttentionOutput, layer)},
       mlp_dropout_{c.resid_pdrop, dropout_site(SiteKind::kMlpOutput, layer)} {}
 
 at::Tensor Gpt2Block::forward(const at::Tensor& x_th, nn::Context& context) {
-  at::Tensor y_th = nn::self_attention(c_attn_.forward(ln_1_.forward(x_th)), heads_,
+  at::Tensor y_th = nn::self_attention(c_attn_.forward(ln_1_.forward(x_th), context), heads_,
                                        /*causal=*/true, attention_probs_dropout_, context);
-  const auto [a_th, norm_th] = ln_2_.add_keeping_sum(attn_c_proj_.product(y_th), attn_c_proj_.bias,
-                                                     x_th, attention_dropout_, context);
-  y_th = nn::bias_gelu(kernels::Gelu::kTanh, c_fc_.product(norm_th), c_fc_.bias);
-  return nn::dropout_add(mlp_c_proj_.product(y_th), mlp_c_proj_.bias, a_th, mlp_dropout_, context);
+  const auto [a_th, norm_th] = ln_2_.add_keeping_sum(
+      attn_c_proj_.product(y_th, context), attn_c_proj_.bias, x_th, attention_dropout_, context);
+  y_th = nn::bias_gelu(kernels::Gelu::kTanh, c_fc_.product(norm_th, context), c_fc_.bias);
+  return nn::dropout_add(mlp_c_proj_.product(y_th, context), mlp_c_proj_.bias, a_th, mlp_dropout_,
+                         context);
 }
 
 void Gpt2Block::collect(std::vector<nn::Param*>& params) {
@@ -78,14 +87,18 @@ Gpt2Head::Gpt2Head(const Gpt2Config& c, nn::Param* wte)
     wte->uses = 2;
   } else {
     matrix_ = &own_.emplace(nn::matrix_spec(kName, c.vocab_size, c.n_embd, c.initializer_range));
+    matrix_->spec.tp = nn::TpKind::kShard;
   }
 }
 
 at::Tensor Gpt2Head::forward(const at::Tensor& x_th, nn::Context& context) {
-  at::Tensor norm_th = ln_f_.forward(x_th);
+  at::Tensor norm_th = nn::all_rows(ln_f_.forward(x_th), nn::RowUse::kCut, context);
   if (context.logit_rows.defined()) norm_th = norm_th.index_select(0, context.logit_rows);
-  if (!context.labels.defined()) return nn::linear(norm_th, *matrix_, nullptr);
-  return nn::linear_cross_entropy(norm_th, *matrix_, context.labels, context.label_count);
+  if (context.labels.defined()) {
+    return nn::linear_cross_entropy(norm_th, *matrix_, context.labels, context.label_count,
+                                    context);
+  }
+  return nn::all_columns(nn::linear(norm_th, *matrix_, nullptr), matrix_->spec.shape[0], context);
 }
 
 void Gpt2Head::collect(std::vector<nn::Param*>& params) {

@@ -15,6 +15,7 @@ namespace trireme::nn {
 class ContextParallel;
 class KvCache;
 class UnitHooks;
+struct TensorParallel;
 
 struct Context {
   // A model's first inputs, int64 [T]; token_types only where the model has them.
@@ -28,7 +29,10 @@ struct Context {
   KvCache* cache = nullptr;     // of one sequence that goes on, without gradients; null: none
   kernels::DropoutKey dropout;  // which draws: (seed, step) and each row's (sample, position)
   bool training = false;        // dropout on
-  UnitHooks* hooks = nullptr;   // never owned; null: nobody watches
+  // The ranks that compute this batch together (tensor_parallel.h); never owned, there until
+  // backward is over; null: this rank alone. The tensors above are the same on each.
+  const TensorParallel* tp = nullptr;
+  UnitHooks* hooks = nullptr;  // never owned; null: nobody watches
   // Set: the ranks of a group share this batch (context_parallel.h), whose rows of one rank these
   // are.
   std::shared_ptr<const ContextParallel> cp;

@@ -13,6 +13,7 @@
 #include "trireme/nn/context_parallel.h"
 #include "trireme/nn/kv_cache.h"
 #include "trireme/nn/tape.h"
+#include "trireme/nn/tensor_parallel.h"
 
 namespace trireme::nn {
 namespace {
@@ -28,79 +29,100 @@ kernels::Dropout active(const kernels::Dropout& dropout, const Context& context)
   return context.training ? dropout : kernels::Dropout{0.0, dropout.site};
 }
 
-// W's gradient dy^T x.
-void add_weight_grad(const at::Tensor& dy, const at::Tensor& x, Param& weight) {
-  if (!weight.wants_grad()) return;
-  weight.later([dy, x, &weight] {
-    const at::NoGradGuard no_grad;
-    const Param::GradTarget target = weight.grad_target();
-    kernels::accumulate_weight_grad(dy, x, target.grad, target.fresh ? 0.0f : 1.0f);
-    weight.ready();
-  });
+// Of a model's heads, those that this rank computes.
+DimRange own_heads(int64_t heads, const Context& context) {
+  const TensorParallel* tp = tensor_parallel(context);
+  if (tp == nullptr) return {0, heads};
+  if (heads % tp->group.size() != 0) {
+    throw input_error(heads, " attention heads do not divide over ", tp->group.size(),
+                      " ranks of tensor parallelism");
+  }
+  return slice_of(heads, tp->slice());
 }
 
-// The gradients of y = x W^T: W's into main_grad; x's returned when wanted.
-at::Tensor linear_backward(const at::Tensor& dy, const at::Tensor& x, Param& weight,
-                           bool wants_dx) {
-  at::Tensor dx = wants_dx ? at::mm(dy, weight.value) : at::Tensor();
-  add_weight_grad(dy, x, weight);
-  return dx;
+void table_backward(const at::Tensor& dy, Param& table, const at::Tensor& index) {
+  if (!table.wants_grad()) return;
+  kernels::scatter_add_rows(dy, index, table.grad());
+  table.ready();
 }
 
-// The same of y = x W.
-at::Tensor conv1d_backward(const at::Tensor& dy, const at::Tensor& x, Param& weight,
-                           bool wants_dx) {
-  at::Tensor dx = wants_dx ? at::linear(dy, weight.value) : at::Tensor();
-  add_weight_grad(x, dy, weight);  // W is the transpose of Linear's
-  return dx;
+// Which rows have tokens of this rank's slice of the vocabulary, and where those are in it.
+struct OwnTokens {
+  OwnTokens(const at::Tensor& tokens, const Param& word, const TensorParallel& tp) {
+    const int64_t vocabulary = word.spec.shape[0];
+    const DimRange own = slice_of(vocabulary, tp.slice());
+    std::vector<int64_t> own_rows, own_words;
+    const int64_t* token = tokens.const_data_ptr<int64_t>();
+    for (int64_t t = 0; t < tokens.numel(); ++t) {
+      if (token[t] < 0 || token[t] >= vocabulary)
+        throw input_error("token id ", token[t], " is outside the table of ", vocabulary, " rows");
+      if (token[t] < own.begin || token[t] >= own.end) continue;
+      own_rows.push_back(t);
+      own_words.push_back(token[t] - own.begin);
+    }
+    rows = at::tensor(own_rows, at::kLong);
+    words = at::tensor(own_words, at::kLong);
+  }
+  at::Tensor rows, words;  // int64
+};
+
+void word_backward(const at::Tensor& dy, Param& word, const at::Tensor& tokens,
+                   const TensorParallel& tp) {
+  const OwnTokens own(tokens, word, tp);
+  table_backward(dy.index_select(0, own.rows), word, own.words);
 }
 
-void bias_backward(const at::Tensor& dy, Param& bias) {
-  if (!bias.wants_grad()) return;
-  kernels::add_column_sums(dy, bias.grad());
-  bias.ready();
+// Rows of the word table by token, zero where another rank has them; summed over the ranks.
+PendingTensor own_words(const Param& word, const at::Tensor& tokens, const TensorParallel& tp) {
+  const OwnTokens own(tokens, word, tp);
+  at::Tensor y = empty_partial({tokens.size(0), word.value.size(1)}, word.value.scalar_type(), tp);
+  y.zero_().index_copy_(0, own.rows, word.value.index_select(0, own.words));
+  return sum_over_ranks(y, tp, "word embeddings");
+}
+
+// The specs of a product's matrix and bias, cut: outputs are along weight's dim `out_dim`.
+void cut_params(Param& weight, Param& bias, int out_dim, TpCut cut, int blocks = 1) {
+  if (cut == TpCut::kNone) return;
+  weight.spec.tp = TpKind::kShard;
+  if (cut == TpCut::kRow) {
+    weight.spec.tp_dim = 1 - out_dim;
+    bias.spec.tp = TpKind::kReplicatedPartialGrad;
+    return;
+  }
+  weight.spec.tp_dim = out_dim;
+  weight.spec.tp_blocks = blocks;
+  bias.spec.tp = TpKind::kShard;
+  bias.spec.tp_blocks = blocks;
 }
 
 }  // namespace
 
-Linear::Linear(const std::string& name, int64_t in, const std::vector<Part>& parts, double init_std)
-    : weight(matrix_spec(name + ".weight", suffixed(parts, ".weight"), in, init_std)),
-      bias(vector_spec(name + ".bias", suffixed(parts, ".bias"), InitKind::kZeros)) {}
-
-Linear::Linear(const std::string& name, int64_t in, int64_t out, double init_std)
-    : Linear(name, in, std::vector<Part>{{name, out}}, init_std) {}
-
 at::Tensor linear(const at::Tensor& x, Param& weight, Param* bias) {
-  at::Tensor y;
-  {
-    at::NoGradGuard no_grad;
-    y = at::linear(x, weight.value, bias != nullptr ? bias->value : at::Tensor());
-  }
-  return record(y, {x}, "Linear",
-                [&weight, bias, x, wants_dx = x.requires_grad()](const Tensors& dy) -> Tensors {
-                  const at::Tensor d = dy[0].contiguous();
-                  if (bias != nullptr) bias_backward(d, *bias);
-                  return {linear_backward(d, x.detach(), weight, wants_dx)};
-                });
+  return product(x, {.weight = weight, .bias = bias, .name = "Linear"}, {});
 }
 
-at::Tensor Linear::forward(const at::Tensor& x) {
-  return linear(x, weight, &bias);
+Linear::Linear(const std::string& name, int64_t in, const std::vector<Part>& parts, double init_std,
+               TpCut cut)
+    : weight(matrix_spec(name + ".weight", suffixed(parts, ".weight"), in, init_std)),
+      bias(vector_spec(name + ".bias", suffixed(parts, ".bias"), InitKind::kZeros)),
+      cut_(cut) {
+  cut_params(weight, bias, /*out_dim=*/0, cut);
 }
 
-at::Tensor Linear::product(const at::Tensor& x) {
-  at::Tensor y;
-  {
-    at::NoGradGuard no_grad;
-    y = at::linear(x, weight.value);
-  }
-  return record(y, {x}, "LinearProduct",
-                [this, x, wants_dx = x.requires_grad()](const Tensors& dy) -> Tensors {
-                  return {linear_backward(dy[0].contiguous(), x.detach(), weight, wants_dx)};
-                });
+Linear::Linear(const std::string& name, int64_t in, int64_t out, double init_std, TpCut cut)
+    : Linear(name, in, std::vector<Part>{{name, out}}, init_std, cut) {}
+
+at::Tensor Linear::forward(const at::Tensor& x, const Context& context) {
+  return nn::product(x, {.weight = weight, .bias = &bias, .cut = cut_, .name = "Linear"}, context);
+}
+
+at::Tensor Linear::product(const at::Tensor& x, const Context& context) {
+  return nn::product(x, {.weight = weight, .bias = nullptr, .cut = cut_, .name = "LinearProduct"},
+                     context);
 }
 
 at::Tensor Linear::logits(const at::Tensor& x) {
+  if (cut_ != TpCut::kNone) throw run_error(weight.spec.name, ": logits are of whole matrices");
   at::Tensor y;
   {
     at::NoGradGuard no_grad;
@@ -110,12 +132,12 @@ at::Tensor Linear::logits(const at::Tensor& x) {
                   {weight.value.data_ptr(), in, true}, 0.0f, y.data_ptr<float>(), out);
     y.add_(bias.value);
   }
-  return record(
-      y, {x}, "Logits", [this, x, wants_dx = x.requires_grad()](const Tensors& dy) -> Tensors {
-        bias_backward(dy[0].contiguous(), bias);
-        return {
-            linear_backward(dy[0].to(x.scalar_type()).contiguous(), x.detach(), weight, wants_dx)};
-      });
+  return record(y, {x}, "Logits",
+                [this, x, wants_dx = x.requires_grad()](const Tensors& dy) -> Tensors {
+                  bias_backward(dy[0].contiguous(), bias);
+                  return {product_backward(dy[0].to(x.scalar_type()).contiguous(), x.detach(),
+                                           {.weight = weight, .bias = nullptr}, wants_dx)};
+                });
 }
 
 void Linear::collect(std::vector<Param*>& params) {
@@ -123,34 +145,20 @@ void Linear::collect(std::vector<Param*>& params) {
   params.push_back(&bias);
 }
 
-Conv1D::Conv1D(const std::string& name, int64_t in, int64_t out, double init_std)
+Conv1D::Conv1D(const std::string& name, int64_t in, int64_t out, double init_std, TpCut cut,
+               int blocks)
     : weight(matrix_spec(name + ".weight", in, out, init_std)),
-      bias(vector_spec(name + ".bias", out, InitKind::kZeros)) {}
-
-at::Tensor Conv1D::forward(const at::Tensor& x) {
-  at::Tensor y;
-  {
-    at::NoGradGuard no_grad;
-    y = at::addmm(bias.value, x, weight.value);
-  }
-  return record(y, {x}, "Conv1D",
-                [this, x, wants_dx = x.requires_grad()](const Tensors& dy) -> Tensors {
-                  const at::Tensor d = dy[0].contiguous();
-                  bias_backward(d, bias);
-                  return {conv1d_backward(d, x.detach(), weight, wants_dx)};
-                });
+      bias(vector_spec(name + ".bias", out, InitKind::kZeros)),
+      cut_(cut) {
+  cut_params(weight, bias, /*out_dim=*/1, cut, blocks);
 }
 
-at::Tensor Conv1D::product(const at::Tensor& x) {
-  at::Tensor y;
-  {
-    at::NoGradGuard no_grad;
-    y = at::mm(x, weight.value);
-  }
-  return record(y, {x}, "Conv1DProduct",
-                [this, x, wants_dx = x.requires_grad()](const Tensors& dy) -> Tensors {
-                  return {conv1d_backward(dy[0].contiguous(), x.detach(), weight, wants_dx)};
-                });
+at::Tensor Conv1D::forward(const at::Tensor& x, const Context& context) {
+  return nn::product(x, {weight, &bias, MatrixLayout::kInOut, cut_, "Conv1D"}, context);
+}
+
+at::Tensor Conv1D::product(const at::Tensor& x, const Context& context) {
+  return nn::product(x, {weight, nullptr, MatrixLayout::kInOut, cut_, "Conv1DProduct"}, context);
 }
 
 void Conv1D::collect(std::vector<Param*>& params) {
@@ -158,10 +166,12 @@ void Conv1D::collect(std::vector<Param*>& params) {
   params.push_back(&bias);
 }
 
-LayerNorm::LayerNorm(const std::string& name, int64_t size, double epsilon)
+LayerNorm::LayerNorm(const std::string& name, int64_t size, double epsilon, TpKind tp)
     : weight(vector_spec(name + ".weight", size, InitKind::kOnes)),
       bias(vector_spec(name + ".bias", size, InitKind::kZeros)),
-      epsilon(epsilon) {}
+      epsilon(epsilon) {
+  weight.spec.tp = bias.spec.tp = tp;
+}
 
 LayerNorm::SumAndNorm LayerNorm::run(const at::Tensor& y, Param* y_bias, const at::Tensor& residual,
                                      const kernels::Dropout& dropout, const Context& context,
@@ -177,7 +187,7 @@ LayerNorm::SumAndNorm LayerNorm::run(const at::Tensor& y, Param* y_bias, const a
              bias.value,
              epsilon,
              active(dropout, context),
-             context.dropout};
+             dropout_key(y, context)};
     result = kernels::dropout_add_norm(input);
     // Backward needs neither input: the sum is kept. Values are read when it runs.
     for (at::Tensor* unneeded :
@@ -245,13 +255,14 @@ at::Tensor bias_gelu(kernels::Gelu form, const at::Tensor& h, Param& bias) {
 at::Tensor dropout_add(const at::Tensor& y, Param& bias, const at::Tensor& residual,
                        const kernels::Dropout& dropout, const Context& context) {
   const kernels::Dropout drop = active(dropout, context);
+  const kernels::DropoutKey key = dropout_key(y, context);
   at::Tensor sum;
   {
     at::NoGradGuard no_grad;
-    sum = kernels::dropout_add(y, bias.value, residual, drop, context.dropout);
+    sum = kernels::dropout_add(y, bias.value, residual, drop, key);
   }
   return record(sum, {y, residual}, "DropoutAdd",
-                [&bias, drop, key = context.dropout](const Tensors& d_sum) -> Tensors {
+                [&bias, drop, key](const Tensors& d_sum) -> Tensors {
                   const at::Tensor d = d_sum[0].contiguous();
                   const at::Tensor dy = kernels::dropout(d, drop, key);
                   bias_backward(dy, bias);
@@ -261,21 +272,25 @@ at::Tensor dropout_add(const at::Tensor& y, Param& bias, const at::Tensor& resid
 
 at::Tensor dropout(const at::Tensor& x, const kernels::Dropout& dropout, const Context& context) {
   if (!context.training || dropout.p == 0.0) return x;
+  const kernels::DropoutKey key = dropout_key(x, context);
   at::Tensor y;
   {
     at::NoGradGuard no_grad;
-    y = kernels::dropout(x, dropout, context.dropout);
+    y = kernels::dropout(x, dropout, key);
   }
-  return record(y, {x}, "Dropout", [dropout, key = context.dropout](const Tensors& dy) -> Tensors {
+  return record(y, {x}, "Dropout", [dropout, key](const Tensors& dy) -> Tensors {
     return {kernels::dropout(dy[0].contiguous(), dropout, key)};
   });
 }
 
-at::Tensor self_attention(const at::Tensor& qkv, int64_t heads, bool causal,
+at::Tensor self_attention(const at::Tensor& qkv, int64_t all_heads, bool causal,
                           const kernels::Dropout& dropout, const Context& context) {
+  const DimRange own = own_heads(all_heads, context);
+  const int64_t heads = own.size();
   const int64_t T = qkv.size(0), H = qkv.size(1) / 3, D = H / heads;
   kernels::AttentionOptions options{causal, 1.0 / std::sqrt(static_cast<double>(D)),
                                     active(dropout, context), context.dropout};
+  options.dropout.site += static_cast<uint32_t>(own.begin);
   if (context.cp != nullptr) {
     if (context.cache != nullptr)
       throw input_error("a key-value cache is of one rank: no context parallel with it");
@@ -305,24 +320,35 @@ at::Tensor self_attention(const at::Tensor& qkv, int64_t heads, bool causal,
 
 at::Tensor embedding_sum(const at::Tensor& root, Param& word, Param& position, Param* type,
                          const Context& context) {
+  const TensorParallel* tp = word.spec.tp == TpKind::kShard ? tensor_parallel(context) : nullptr;
+  // A table that is not cut is looked up for this rank's rows alone.
+  const at::Tensor tokens = tp != nullptr ? context.tokens : own_rows(context.tokens, context);
+  const at::Tensor positions = own_rows(context.positions, context);
+  const at::Tensor types = type != nullptr ? own_rows(context.token_types, context) : at::Tensor();
   at::Tensor y;
   {
     at::NoGradGuard no_grad;
-    y = kernels::embedding_sum(word.value, context.tokens, position.value, context.positions,
-                               type != nullptr ? type->value : at::Tensor(), context.token_types);
+    at::Tensor table = word.value, rows = tokens;
+    if (tp != nullptr) {
+      table = own_words(word, tokens, *tp).wait();
+      rows = at::arange(table.size(0), at::kLong);
+    }
+    y = kernels::embedding_sum(table, rows, position.value, positions,
+                               type != nullptr ? type->value : at::Tensor(), types);
   }
-  return record(y, {root}, "EmbeddingSum",
-                [&word, &position, type, tokens = context.tokens, positions = context.positions,
-                 types = context.token_types](const Tensors& dy) -> Tensors {
-                  const at::Tensor d = dy[0].contiguous();
-                  for (auto [param, index] :
-                       {std::pair{&word, &tokens}, {&position, &positions}, {type, &types}}) {
-                    if (param == nullptr || !param->wants_grad()) continue;
-                    kernels::scatter_add_rows(d, *index, param->grad());
-                    param->ready();
-                  }
-                  return {at::Tensor()};
-                });
+  return record(
+      y, {root}, "EmbeddingSum",
+      [&word, &position, type, tp, tokens, positions, types](const Tensors& dy) -> Tensors {
+        const at::Tensor d = dy[0].contiguous();
+        if (tp != nullptr) {
+          word_backward(gather_rows(d, *tp, "embeddings' gradient").wait(), word, tokens, *tp);
+        } else {
+          table_backward(d, word, tokens);
+        }
+        table_backward(d, position, positions);
+        if (type != nullptr) table_backward(d, *type, types);
+        return {at::Tensor()};
+      });
 }
 
 }  // namespace trireme::nn

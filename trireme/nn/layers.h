@@ -12,46 +12,70 @@
 #include "trireme/kernels/ops.h"
 #include "trireme/nn/context.h"
 #include "trireme/nn/param.h"
+#include "trireme/nn/product.h"
 
 namespace trireme::nn {
 
-// x W^T + b with W [out, in]: of a weight that is shared. bias may be null.
+// x W^T + b with W [out, in]: of a weight that is shared. bias may be null. Of a weight that is cut
+// by rows (a vocabulary's table) it is this rank's columns, and x's gradient this rank's share of
+// it; see tensor_parallel.h.
 at::Tensor linear(const at::Tensor& x_ti, Param& weight, Param* bias);
 
-// y = x W^T + b, W [out, in]. Several named parts of rows make one product (query, key, value).
+// y = x W^T + b, W [out, in]. Several named parts of rows make one product (query, key, value). For
+// tensor parallelism (tensor_parallel.h) a block of one's own takes its first product by columns
+// and its second by rows:
+//
+//   nn::Linear up{"up", H, 4 * H, 0.02, nn::TpCut::kColumn}, down{"down", 4 * H, H, 0.02,
+//       nn::TpCut::kRow};
+//   h_ti = nn::bias_gelu(kernels::Gelu::kTanh, up.product(x_th, context), up.bias);
+//   y_th = nn::dropout_add(down.product(h_ti, context), down.bias, x_th, {}, context);
+//
+// The same code runs whole where the context has no tensor parallelism.
 class Linear {
  public:
-  Linear(const std::string& name, int64_t in, const std::vector<Part>& parts, double init_std);
-  Linear(const std::string& name, int64_t in, int64_t out, double init_std);
+  Linear(const std::string& name, int64_t in, const std::vector<Part>& parts, double init_std,
+         TpCut cut = TpCut::kNone);
+  Linear(const std::string& name, int64_t in, int64_t out, double init_std,
+         TpCut cut = TpCut::kNone);
 
   // With its bias.
-  at::Tensor forward(const at::Tensor& x_ti);
+  at::Tensor forward(const at::Tensor& x_ti, const Context& context);
   // Without: the next kernel adds it.
-  at::Tensor product(const at::Tensor& x_ti);
-  // With its bias, in fp32 whatever x is: logits.
+  at::Tensor product(const at::Tensor& x_ti, const Context& context);
+  // With its bias, in fp32 whatever x is: logits. Of a matrix that is not cut.
   at::Tensor logits(const at::Tensor& x_ti);
   void collect(std::vector<Param*>& params);
 
   Param weight, bias;
+
+ private:
+  TpCut cut_;
 };
 
-// y = x W + b, W [in, out]: as GPT-2's files hold it, under Hugging Face's name.
+// y = x W + b, W [in, out]: as GPT-2's files hold it, under Hugging Face's name. `blocks`: outputs
+// are that many equal runs, each cut on its own by kColumn (query, key, value: 3).
 class Conv1D {
  public:
-  Conv1D(const std::string& name, int64_t in, int64_t out, double init_std);
+  Conv1D(const std::string& name, int64_t in, int64_t out, double init_std,
+         TpCut cut = TpCut::kNone, int blocks = 1);
 
   // With its bias; without.
-  at::Tensor forward(const at::Tensor& x_ti);
-  at::Tensor product(const at::Tensor& x_ti);
+  at::Tensor forward(const at::Tensor& x_ti, const Context& context);
+  at::Tensor product(const at::Tensor& x_ti, const Context& context);
   void collect(std::vector<Param*>& params);
 
   Param weight, bias;
+
+ private:
+  TpCut cut_;
 };
 
-// Weight and bias of a layer norm.
+// Weight and bias of a layer norm. tp: kReplicated for one that every rank applies to all rows,
+// whatever the context.
 class LayerNorm {
  public:
-  LayerNorm(const std::string& name, int64_t size, double epsilon);
+  LayerNorm(const std::string& name, int64_t size, double epsilon,
+            TpKind tp = TpKind::kReplicatedPartialGrad);
 
   // layer_norm(x)
   at::Tensor forward(const at::Tensor& x_th);
@@ -84,17 +108,19 @@ at::Tensor bias_gelu(kernels::Gelu form, const at::Tensor& h_ti, Param& bias);
 at::Tensor dropout_add(const at::Tensor& y_th, Param& bias, const at::Tensor& residual_th,
                        const kernels::Dropout& dropout, const Context& context);
 
-// dropout(x), while context.training.
+// dropout(x), while context.training; the rows are all of the batch's or this rank's.
 at::Tensor dropout(const at::Tensor& x_th, const kernels::Dropout& dropout, const Context& context);
 
 // Attention of N heads within each sequence, from the fused projections [T, 3 * N * D] (q | k | v);
 // [T, N * D]; over the context's cache, too, where there is one, and over the ranks that share the
-// batch. dropout is of the probabilities (the head is added to its site); scale 1 / sqrt(D).
+// batch. dropout is of the probabilities (the head is added to its site); scale 1 / sqrt(D). Under
+// tensor parallelism, which divides N, the projections and the result are of this rank's heads.
 at::Tensor self_attention(const at::Tensor& qkv, int64_t heads, bool causal,
                           const kernels::Dropout& dropout, const Context& context);
 
-// word[tokens] + position[positions] (+ type[token_types] when `type` is not null). `root` is the
-// graph's root.
+// word[tokens] + position[positions] (+ type[token_types] when `type` is not null): this rank's
+// rows of it under sequence parallelism. Under tensor parallelism `word` is cut by rows, and each
+// rank looks up what it has. `root` is the graph's root.
 at::Tensor embedding_sum(const at::Tensor& root, Param& word, Param& position, Param* type,
                          const Context& context);
 

@@ -12,6 +12,7 @@
 #include "trireme/kernels/gemm.h"
 #include "trireme/kernels/ops.h"
 #include "trireme/nn/tape.h"
+#include "trireme/nn/tensor_parallel.h"
 
 namespace trireme::nn {
 namespace {
@@ -49,12 +50,56 @@ at::Tensor own_labels(const at::Tensor& labels) {
   return labels.masked_fill(labels == -100, -1);
 }
 
+// The ranks' sums [T, 3] (kernels::cross_entropy_part_sums) as those of all columns, in the order
+// of the ranks. Returns the sum of the rows' cross entropies.
+double combine_sums(const at::Tensor& parts_rt3, const at::Tensor& labels, at::Tensor sums_t3) {
+  const int64_t ranks = parts_rt3.size(0), T = parts_rt3.size(1);
+  const float* part = parts_rt3.const_data_ptr<float>();
+  const int64_t* label = labels.const_data_ptr<int64_t>();
+  float* sums = sums_t3.data_ptr<float>();
+  double loss = 0.0;
+  for (int64_t t = 0; t < T; ++t) {
+    if (label[t] < 0) continue;
+    float peak = -INFINITY, target = 0.0f;
+    for (int64_t r = 0; r < ranks; ++r) {
+      peak = std::max(peak, part[3 * (r * T + t)]);
+      target += part[3 * (r * T + t) + 2];
+    }
+    double total = 0.0;
+    for (int64_t r = 0; r < ranks; ++r) {
+      const float* own = part + 3 * (r * T + t);
+      total += own[1] * std::exp(static_cast<double>(own[0]) - peak);
+    }
+    sums[3 * t] = peak;
+    sums[3 * t + 1] = static_cast<float>(total);
+    loss += peak + std::log(total) - target;
+  }
+  return loss;
+}
+
 // The chunks of rows of linear_cross_entropy.
 class LogitsChunks {
  public:
-  LogitsChunks(const at::Tensor& x, const at::Tensor& labels, int64_t count, int64_t chunk_rows)
-      : x_(x), labels_(own_labels(labels)), weight_(1.0 / static_cast<double>(count)) {
-    rows_ = std::max<int64_t>(chunk_rows, 1);
+  struct Options {
+    int64_t count, chunk_rows;
+    const TensorParallel* tp;
+  };
+  LogitsChunks(const at::Tensor& x, const Param& weight, const at::Tensor& labels,
+               const Options& options)
+      : x_(x),
+        labels_(own_labels(labels)),
+        weight_(weight),
+        scale_(1.0 / static_cast<double>(options.count)),
+        rows_(std::max<int64_t>(options.chunk_rows, 1)),
+        tp_(options.tp) {
+    const int64_t vocabulary = weight.spec.shape[0];
+    first_ = tp_ != nullptr ? slice_of(vocabulary, tp_->slice()).begin : 0;
+    if (tp_ == nullptr) return;
+    if (labels_.numel() > 0 && labels_.max().item<int64_t>() >= vocabulary) {
+      throw input_error("label ", labels_.max().item<int64_t>(), " is outside the ", vocabulary,
+                        " classes");
+    }
+    sums_ = at::empty({x.size(0), 3}, at::kFloat);
   }
 
   int64_t size() const { return (x_.size(0) + rows_ - 1) / rows_; }
@@ -62,21 +107,51 @@ class LogitsChunks {
     return of.narrow(0, chunk * rows_, std::min(rows_, of.size(0) - chunk * rows_));
   }
   at::Tensor x(int64_t chunk) const { return rows(x_, chunk); }
+  // Of the logits' gradients of chunks [0, chunk]: the same on all ranks.
+  int64_t bytes_until(int64_t chunk) const {
+    const int64_t ranks = tp_ != nullptr ? tp_->group.size() : 1;
+    const int64_t widest = (weight_.spec.shape[0] + ranks - 1) / ranks;
+    return std::min((chunk + 1) * rows_, x_.size(0)) * widest *
+           static_cast<int64_t>(x_.element_size());
+  }
 
   struct Made {
     double loss_sum;
     at::Tensor d_logits;
   };
-  Made make(int64_t chunk, const at::Tensor& weight) const {
-    at::Tensor logits = at::linear(x(chunk), weight);
-    const double sum = kernels::cross_entropy_inplace(logits, rows(labels_, chunk), weight_);
-    return {sum, std::move(logits)};
+  Made make(int64_t chunk) const {
+    at::Tensor logits = at::linear(x(chunk), weight_.value);
+    const at::Tensor labels = rows(labels_, chunk);
+    if (tp_ == nullptr) {
+      const double sum = kernels::cross_entropy_inplace(logits, labels, scale_);
+      return {sum, std::move(logits)};
+    }
+    const at::Tensor own = kernels::cross_entropy_part_sums(logits, labels, first_);
+    const at::Tensor parts = at::empty({tp_->group.size(), own.size(0), 3}, at::kFloat);
+    tp_->group.all_gather(parts, own, "cross entropy")->wait();
+    const double sum = combine_sums(parts, labels, rows(sums_, chunk));
+    return {sum, gradient(chunk, std::move(logits))};
+  }
+  // The gradient of a chunk that was made before.
+  at::Tensor make_again(int64_t chunk) const {
+    if (tp_ == nullptr) return make(chunk).d_logits;
+    return gradient(chunk, at::linear(x(chunk), weight_.value));
   }
 
  private:
+  at::Tensor gradient(int64_t chunk, at::Tensor logits) const {
+    kernels::cross_entropy_part_gradient(logits, rows(labels_, chunk), first_, rows(sums_, chunk),
+                                         scale_);
+    return logits;
+  }
+
   at::Tensor x_, labels_;
-  double weight_;
+  const Param& weight_;
+  double scale_;
   int64_t rows_;
+  const TensorParallel* tp_;
+  int64_t first_ = 0;  // word of this rank
+  at::Tensor sums_;    // fp32 [T, 3], of rows that were made; with tensor parallelism
 };
 
 }  // namespace
@@ -121,20 +196,20 @@ at::Tensor cross_entropy(const at::Tensor& logits, const at::Tensor& labels, int
 }
 
 at::Tensor linear_cross_entropy(const at::Tensor& x, Param& weight, const at::Tensor& labels,
-                                int64_t count, const LogitsMemory& memory) {
+                                int64_t count, const Context& context, const LogitsMemory& memory) {
   double sum = 0.0;
   std::vector<at::Tensor> kept;  // by chunk, as far as they are kept
   const bool keeps = recording({x});
   std::shared_ptr<const LogitsChunks> chunks;
   {
     at::NoGradGuard no_grad;
-    chunks = std::make_shared<LogitsChunks>(x.detach(), labels, count, memory.chunk_rows);
-    size_t kept_bytes = 0;
+    chunks = std::make_shared<LogitsChunks>(
+        x.detach(), weight, labels,
+        LogitsChunks::Options{count, memory.chunk_rows, tensor_parallel(context)});
     for (int64_t c = 0; c < chunks->size(); ++c) {
-      LogitsChunks::Made made = chunks->make(c, weight.value);
+      LogitsChunks::Made made = chunks->make(c);
       sum += made.loss_sum;
-      kept_bytes += made.d_logits.nbytes();
-      if (keeps && kept_bytes <= static_cast<size_t>(memory.kept_bytes))
+      if (keeps && chunks->bytes_until(c) <= memory.kept_bytes)
         kept.push_back(std::move(made.d_logits));
     }
   }
@@ -147,8 +222,8 @@ at::Tensor linear_cross_entropy(const at::Tensor& x, Param& weight, const at::Te
                   float beta = target.fresh ? 0.0f : 1.0f;
                   for (int64_t c = chunks->size() - 1; c >= 0; --c) {
                     const bool is_kept = c < static_cast<int64_t>(kept.size());
-                    at::Tensor d_logits = is_kept ? std::move(kept[static_cast<size_t>(c)])
-                                                  : chunks->make(c, weight.value).d_logits;
+                    at::Tensor d_logits =
+                        is_kept ? std::move(kept[static_cast<size_t>(c)]) : chunks->make_again(c);
                     if (upstream != 1.0) d_logits.mul_(upstream);
                     at::Tensor dx_rows = chunks->rows(dx, c);
                     at::mm_out(dx_rows, d_logits, weight.value);

@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "trireme/kernels/seq_info.h"
+#include "trireme/nn/context.h"
 #include "trireme/nn/param.h"
 
 namespace trireme::nn {
@@ -31,7 +32,12 @@ struct LogitsMemory {
 // cross_entropy(x W^T, labels, count), W [V, H], a chunk of rows at a time: what a vocabulary of
 // 50,257 makes of a batch is never there as a whole. Forward leaves the gradient in a chunk's
 // logits; backward multiplies it, and makes again the chunks that were too many to keep.
+//
+// Under tensor parallelism W is cut by rows and every rank has all rows of x: each makes the logits
+// of its words, the ranks exchange three numbers a row, and x's gradient is this rank's share
+// (all_rows(x, RowUse::kCut, context) before sums it). The loss is the same bits on all ranks.
 at::Tensor linear_cross_entropy(const at::Tensor& x_th, Param& weight, const at::Tensor& labels_t,
-                                int64_t count, const LogitsMemory& memory = {});
+                                int64_t count, const Context& context,
+                                const LogitsMemory& memory = {});
 
 }  // namespace trireme::nn

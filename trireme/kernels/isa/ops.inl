@@ -486,6 +486,48 @@ TRIREME_INLINE float scalar(Bf16 x) {
   return f;
 }
 
+// The largest of n values, and the sum of their exponentials relative to it.
+struct RowSum {
+  float peak, total;
+};
+
+template <class T>
+RowSum exp_sum(const T* x, int64_t n) {
+  Vf top = splat(-__builtin_inff());
+  for (int64_t j = 0; j < n; j += kLanes) {
+    int m = left(n, j);
+    Vf v = load_some(x + j, m);
+    top = vmax(top, m < kLanes ? fill_tail(v, m, -__builtin_inff()) : v);
+  }
+  const float peak = hmax(top);
+  Vf sum{};
+  for (int64_t j = 0; j < n; j += kLanes) {
+    int m = left(n, j);
+    Vf e = vexp(load_some(x + j, m) - peak);
+    sum += m < kLanes ? fill_tail(e, m, 0.0f) : e;
+  }
+  return {peak, hsum(sum)};
+}
+
+// x becomes (softmax - onehot(label)) * scale, where sum is of the whole row; no label in x: none of
+// [0, n).
+template <class T>
+void cross_entropy_row_gradient(T* x, RowSum sum, int64_t label, float scale, int64_t n) {
+  const float factor = scale / sum.total;
+  Vf hit = splat(scale);
+  for (int64_t j = 0; j < n; j += kLanes) {
+    int m = left(n, j);
+    Vf g = vexp(load_some(x + j, m) - sum.peak) * factor;
+    if (label >= j && label < j + m) g[label - j] -= hit[0];
+    store_some(x + j, g, m);
+  }
+}
+
+template <class T>
+void set_zero(T* x, int64_t n) {
+  __builtin_memset(x, 0, static_cast<size_t>(n) * sizeof(T));
+}
+
 template <class T>
 void cross_entropy(void* logits_, const int64_t* labels, float grad_scale, double* loss_sum,
                    int64_t n, int64_t begin, int64_t end) {
@@ -494,35 +536,45 @@ void cross_entropy(void* logits_, const int64_t* labels, float grad_scale, doubl
   for (int64_t t = begin; t < end; ++t) {
     T* x = logits + t * n;
     if (labels[t] < 0) {
-      __builtin_memset(x, 0, static_cast<size_t>(n) * sizeof(T));
+      set_zero(x, n);
       continue;
     }
-    Vf top = splat(-__builtin_inff());
-    for (int64_t j = 0; j < n; j += kLanes) {
-      int m = left(n, j);
-      Vf v = load_some(x + j, m);
-      top = vmax(top, m < kLanes ? fill_tail(v, m, -__builtin_inff()) : v);
-    }
-    const float peak = hmax(top);
-    Vf sum{};
-    for (int64_t j = 0; j < n; j += kLanes) {
-      int m = left(n, j);
-      Vf e = vexp(load_some(x + j, m) - peak);
-      sum += m < kLanes ? fill_tail(e, m, 0.0f) : e;
-    }
-    const float total = hsum(sum);
-    const float lse = peak + __builtin_logf(total);
+    const RowSum sum = exp_sum(x, n);
+    const float lse = sum.peak + __builtin_logf(sum.total);
     loss += static_cast<double>(lse - scalar(x[labels[t]]));
-    const float factor = grad_scale / total;
-    Vf hit = splat(grad_scale);
-    for (int64_t j = 0; j < n; j += kLanes) {
-      int m = left(n, j);
-      Vf g = vexp(load_some(x + j, m) - peak) * factor;
-      if (labels[t] >= j && labels[t] < j + m) g[labels[t] - j] -= hit[0];
-      store_some(x + j, g, m);
-    }
+    cross_entropy_row_gradient(x, sum, labels[t], grad_scale, n);
   }
   *loss_sum += loss;
+}
+
+template <class T>
+void cross_entropy_part_sums(const void* logits_, const int64_t* labels, int64_t first,
+                             float* sums, int64_t n, int64_t begin, int64_t end) {
+  const T* logits = in<T>(logits_);
+  for (int64_t t = begin; t < end; ++t) {
+    const T* x = logits + t * n;
+    const int64_t label = labels[t] - first;
+    const RowSum sum = labels[t] < 0 ? RowSum{0.0f, 0.0f} : exp_sum(x, n);
+    sums[3 * t] = sum.peak;
+    sums[3 * t + 1] = sum.total;
+    sums[3 * t + 2] = labels[t] >= 0 && label >= 0 && label < n ? scalar(x[label]) : 0.0f;
+  }
+}
+
+template <class T>
+void cross_entropy_part_gradient(void* logits_, const int64_t* labels, int64_t first,
+                                 const float* sums, float grad_scale, int64_t n, int64_t begin,
+                                 int64_t end) {
+  T* logits = out<T>(logits_);
+  for (int64_t t = begin; t < end; ++t) {
+    T* x = logits + t * n;
+    if (labels[t] < 0) {
+      set_zero(x, n);
+    } else {
+      cross_entropy_row_gradient(x, RowSum{sums[3 * t], sums[3 * t + 1]}, labels[t] - first,
+                                 grad_scale, n);
+    }
+  }
 }
 
 template <class T>
@@ -533,7 +585,8 @@ constexpr ElementOps element_ops() {
           column_sums<T>,      embedding_sum<T>,
           scatter_add<T>,      softmax<T>,
           softmax_backward<T>, row_dots<T>,
-          store_rows<T>,       cross_entropy<T>};
+          store_rows<T>,       cross_entropy<T>,
+          cross_entropy_part_sums<T>, cross_entropy_part_gradient<T>};
 }
 
 #include "trireme/kernels/isa/reduce.inl"

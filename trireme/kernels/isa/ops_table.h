@@ -82,6 +82,14 @@ struct ElementOps {
   // no label.
   void (*cross_entropy)(void* logits, const int64_t* labels, float grad_scale, double* loss_sum,
                         int64_t n, int64_t begin, int64_t end);
+  // The same in two steps where logits are columns [first, first + n) of wider ones: sums[t] =
+  // {largest, sum of exponentials relative to it, the label's logit or 0 where it is elsewhere} of
+  // these columns; then the gradient by the sums of all columns.
+  void (*cross_entropy_part_sums)(const void* logits, const int64_t* labels, int64_t first,
+                                  float* sums, int64_t n, int64_t begin, int64_t end);
+  void (*cross_entropy_part_gradient)(void* logits, const int64_t* labels, int64_t first,
+                                      const float* sums, float grad_scale, int64_t n, int64_t begin,
+                                      int64_t end);
 };
 
 // What the ranks' buffers become; kAvg divides the sum by the number of sources (integers towards
