@@ -61,6 +61,13 @@ class CutModel {
   }
 
   const std::vector<nn::UnitParams>& units() const { return units_; }
+  // The table is this model's first unit's alone, or its last's: they lie on different ranks.
+  void tie_table(nn::Tie tie) {
+    nn::Param& table = *units_.front().params.front();
+    table.spec.tie = tie;
+    table.uses = 1;
+    table.spec.sparse_grad = tie == nn::Tie::kOriginal;
+  }
   std::vector<nn::UnitParams> units(size_t begin, size_t end) const {
     return {units_.begin() + static_cast<ptrdiff_t>(begin),
             units_.begin() + static_cast<ptrdiff_t>(end)};

@@ -150,24 +150,28 @@ TEST(HybridEngine, ChunksOfARankCountTogether) {
   });
 }
 
-TEST(TiedGrads, FindsWhatStagesShare) {
-  CutModel model;
-  const std::vector<std::vector<nn::UnitParams>> stages = {model.units(0, 1), model.units(1, 2),
-                                                           model.units(2, 4)};
-  const std::vector<TiedParam> ties = find_ties(stages);
-  ASSERT_EQ(ties.size(), 1U);
-  EXPECT_EQ(ties[0].param->spec.name, "table");
-  EXPECT_THAT(ties[0].stages, ElementsAre(0U, 2U));
-  EXPECT_TRUE(mark_ties(stages, 1).empty());
-  EXPECT_EQ(ties[0].param->spec.tie, nn::Tie::kNone);
-  EXPECT_EQ(mark_ties(stages, 0).size(), 1U);
-  EXPECT_EQ(ties[0].param->spec.tie, nn::Tie::kOriginal);
-  EXPECT_EQ(ties[0].param->uses, 1);
-  EXPECT_TRUE(ties[0].param->spec.sparse_grad);
-  mark_ties(stages, 2);
-  EXPECT_EQ(ties[0].param->spec.tie, nn::Tie::kCopy);
-  EXPECT_FALSE(ties[0].param->spec.sparse_grad);
-  EXPECT_TRUE(find_ties({model.units()}).empty());
+TEST(TiedGrads, SumsWhatOneRankHoldsBothOf) {
+  comm::run_ranks(1, [](comm::World& world) {
+    CutModel first, last;
+    first.tie_table(nn::Tie::kOriginal);
+    last.tie_table(nn::Tie::kCopy);
+    Engine a(first.units(0, 1), world.world_group(), {});
+    Engine b(last.units(3, 4), world.world_group(), {});
+    TiedGrads tied({&a, &b}, nullptr);
+    const auto grad_of = [](const Engine& engine) {
+      for (size_t bucket = 0; bucket < engine.flat_buffers().size(); ++bucket) {
+        if (engine.tied_param(bucket) != nullptr) return engine.flat_buffers()[bucket].grad;
+      }
+      return at::Tensor();
+    };
+    grad_of(a).fill_(2);
+    grad_of(b).fill_(3);
+    tied.sum();
+    EXPECT_TRUE(grad_of(a).eq(5).all().item<bool>());
+    EXPECT_TRUE(grad_of(b).eq(5).all().item<bool>());
+    EXPECT_THROW(TiedGrads({&a}, nullptr), Error);
+    EXPECT_THROW(TiedGrads({&a, &b}, &world.world_group()), Error);
+  });
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -45,17 +46,15 @@ class HybridRun {
     comm::Group& pp = groups_.along({Axis::kPp});
     const auto stages = static_cast<size_t>(layout.mesh.pp);
     const size_t chunks = stages * static_cast<size_t>(layout.chunks);
-    std::vector<std::vector<nn::UnitParams>> of_stage(stages);
     for (size_t place = 0; place < chunks; ++place) {
       const std::vector<nn::UnitParams> units =
           model_.units(4 * place / chunks, 4 * (place + 1) / chunks);
-      std::vector<nn::UnitParams>& all = of_stage[place % stages];
-      all.insert(all.end(), units.begin(), units.end());
       if (place % stages == static_cast<size_t>(here().pp)) {
         chunks_.push_back({.place = static_cast<int>(place), .units = units});
       }
     }
-    const bool tied = !parallel::mark_ties(of_stage, static_cast<size_t>(here().pp)).empty();
+    const bool tied = stages > 1 && (here().pp == 0 || here().pp + 1 == layout.mesh.pp);
+    if (tied) model_.tie_table(here().pp == 0 ? nn::Tie::kOriginal : nn::Tie::kCopy);
     for (Chunk& chunk : chunks_) {
       chunk.engine = std::make_unique<parallel::Engine>(
           chunk.units, data,
@@ -67,8 +66,8 @@ class HybridRun {
                                   .model = &across});
       chunk.adamw = std::make_unique<optim::AdamW>(chunk.engine->flat_buffers(),
                                                    optim::AdamWOptions{.eps = 1e-2});
-      if (tied) chunk.tied = std::make_unique<parallel::TiedGrads>(*chunk.engine, pp);
     }
+    if (tied) tied_.emplace(engines(), &pp);
   }
 
   struct Chunk {
@@ -76,7 +75,6 @@ class HybridRun {
     std::vector<nn::UnitParams> units = {};
     std::unique_ptr<parallel::Engine> engine = {};
     std::unique_ptr<optim::AdamW> adamw = {};
-    std::unique_ptr<parallel::TiedGrads> tied = {};
   };
 
   const comm::Mesh::Coordinates& here() const { return groups_.here(); }
@@ -104,9 +102,7 @@ class HybridRun {
       }
     }
     for (const Chunk& chunk : chunks_) chunk.engine->finish_step();
-    for (const Chunk& chunk : chunks_) {
-      if (chunk.tied) chunk.tied->sum();
-    }
+    if (tied_) tied_->sum();
     return parallel::grad_norm(engines());
   }
   void update() {
@@ -136,6 +132,7 @@ class HybridRun {
   comm::MeshGroups groups_;
   CutModel model_;
   std::vector<Chunk> chunks_;
+  std::optional<parallel::TiedGrads> tied_;
 };
 
 }  // namespace trireme::testing

@@ -110,6 +110,7 @@ class SmallLmTask final : public SmallTask {
   const nn::Chain& chain() const override { return model_.chain(); }
   int64_t layers() const override { return config_.n_layer; }
   int64_t heads() const override { return config_.n_head; }
+  int64_t width() const override { return config_.n_embd; }
   void set_inputs(const data::PackedBatch& batch, nn::Context& context,
                   std::span<const int64_t> counts) const override {
     tasks::LmModel::set_inputs(batch, context);
@@ -168,6 +169,7 @@ class SmallQaTask final : public SmallTask {
   const nn::Chain& chain() const override { return model_.chain(); }
   int64_t layers() const override { return config_.num_hidden_layers; }
   int64_t heads() const override { return config_.num_attention_heads; }
+  int64_t width() const override { return config_.hidden_size; }
   void set_inputs(const data::PackedBatch& batch, nn::Context& context,
                   std::span<const int64_t>) const override {
     tasks::QaModel::set_inputs(batch, context);

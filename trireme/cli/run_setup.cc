@@ -63,11 +63,12 @@ tasks::QaTaskOptions RunSetup::qa_options(bool training) const {
   return options;
 }
 
-tasks::LmModel RunSetup::make_lm_model() const {
+tasks::LmModel RunSetup::make_lm_model(models::TiedHead tied_head) const {
   return {model_folder(),
           {.attention_dropout = config.model.attention_dropout,
            .hidden_dropout = config.model.hidden_dropout,
-           .tokenizer = config.model.tokenizer}};
+           .tokenizer = config.model.tokenizer,
+           .tied_head = tied_head}};
 }
 
 tasks::LmTaskOptions RunSetup::lm_options(bool training) const {
@@ -82,7 +83,8 @@ tasks::LmTaskOptions RunSetup::lm_options(bool training) const {
 
 TrainedTask::TrainedTask(const RunSetup& setup) {
   if (setup.is_lm()) {
-    lm_ = std::make_unique<tasks::LmModel>(setup.make_lm_model());
+    lm_ = std::make_unique<tasks::LmModel>(setup.make_lm_model(
+        setup.config.parallel.pp > 1 ? models::TiedHead::kCopies : models::TiedHead::kShares));
     task_ = std::make_unique<tasks::LmTask>(*lm_, setup.lm_options(/*training=*/true));
   } else {
     qa_ = std::make_unique<tasks::QaModel>(setup.make_qa_model());

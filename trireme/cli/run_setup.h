@@ -27,7 +27,7 @@ struct RunSetup {
   // The parts of a run of one task.
   tasks::QaModel make_qa_model() const;
   tasks::QaTaskOptions qa_options(bool training) const;
-  tasks::LmModel make_lm_model() const;
+  tasks::LmModel make_lm_model(models::TiedHead tied_head = models::TiedHead::kShares) const;
   tasks::LmTaskOptions lm_options(bool training) const;
 
   train::RunConfig config;

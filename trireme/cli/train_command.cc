@@ -47,14 +47,8 @@ int train(const TrainArguments& arguments) {
   const bool first = world->rank() == 0;
   TrainedTask trained(setup);
   tasks::Task& task = trained.task();
-  const parallel::Layout layout =
-      train::run_layout(setup.config, world->size(), task,
-                        [&](const std::string& key) { return setup.schema.where(key); });
-  for (const auto& [key, ranks] : {std::pair{"parallel.pp", layout.pp},
-                                   {"parallel.cp", layout.cp},
-                                   {"parallel.tp", layout.tp}}) {
-    if (ranks > 1) throw input_error(setup.schema.where(key), ": is not in this build; use 1");
-  }
+  train::run_layout(setup.config, world->size(), task,
+                    [&](const std::string& key) { return setup.schema.where(key); });
 
   // Only now: until here there is nothing to save, and a signal ends the process at once, also
   // while it waits for ranks that will not come.

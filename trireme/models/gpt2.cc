@@ -79,12 +79,19 @@ void Gpt2Block::collect(std::vector<nn::Param*>& params) {
   mlp_c_proj_.collect(params);
 }
 
-Gpt2Head::Gpt2Head(const Gpt2Config& c, nn::Param* wte)
+Gpt2Head::Gpt2Head(const Gpt2Config& c, nn::Param* wte, TiedHead tied)
     : ln_f_("transformer.ln_f", c.n_embd, c.layer_norm_epsilon), matrix_(wte) {
   constexpr const char* kName = "lm_head.weight";
   if (c.tie_word_embeddings) {
     wte->spec.aliases = {kName};
-    wte->uses = 2;
+    if (tied == TiedHead::kCopies) {
+      matrix_ = &own_.emplace(wte->spec);
+      own_->spec.tie = nn::Tie::kCopy;
+      wte->spec.tie = nn::Tie::kOriginal;
+      wte->spec.sparse_grad = true;
+    } else {
+      wte->uses = 2;
+    }
   } else {
     matrix_ = &own_.emplace(nn::matrix_spec(kName, c.vocab_size, c.n_embd, c.initializer_range));
     matrix_->spec.tp = nn::TpKind::kShard;
@@ -106,9 +113,9 @@ void Gpt2Head::collect(std::vector<nn::Param*>& params) {
   params.push_back(matrix_);
 }
 
-Gpt2LmHeadModel::Gpt2LmHeadModel(const Gpt2Config& config)
+Gpt2LmHeadModel::Gpt2LmHeadModel(const Gpt2Config& config, TiedHead tied)
     : embeddings_(0, "embeddings", config),
-      head_(1 + static_cast<int>(config.n_layer), "head", config, &embeddings_.block().wte) {
+      head_(1 + static_cast<int>(config.n_layer), "head", config, &embeddings_.block().wte, tied) {
   chain_.add(embeddings_);
   for (int i = 0; i < static_cast<int>(config.n_layer); ++i) {
     blocks_.push_back(

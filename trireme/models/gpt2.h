@@ -48,18 +48,22 @@ class Gpt2Block {
   kernels::Dropout attention_probs_dropout_, attention_dropout_, mlp_dropout_;
 };
 
+// How a head that is tied to the token embeddings holds their matrix: as the same Param, or as one
+// of its own that is kept equal (nn::Tie), for a pipeline's last stage.
+enum class TiedHead { kShares, kCopies };
+
 // The last norm and the product with the token embeddings, or with a matrix of its own: logits, or
 // the loss where the context has labels.
 class Gpt2Head {
  public:
-  Gpt2Head(const Gpt2Config& config, nn::Param* wte);
+  Gpt2Head(const Gpt2Config& config, nn::Param* wte, TiedHead tied);
   static constexpr bool kRecompute = false;  // backward comes at once
   at::Tensor forward(const at::Tensor& x_th, nn::Context& context);
   void collect(std::vector<nn::Param*>& params);
 
  private:
   nn::LayerNorm ln_f_;
-  std::optional<nn::Param> own_;  // when not tied
+  std::optional<nn::Param> own_;  // when not tied, or as a copy
   nn::Param* matrix_;
 };
 
@@ -67,7 +71,7 @@ class Gpt2Head {
 // dtype; or, where the context has labels, the loss: an fp32 scalar.
 class Gpt2LmHeadModel {
  public:
-  explicit Gpt2LmHeadModel(const Gpt2Config& config);
+  explicit Gpt2LmHeadModel(const Gpt2Config& config, TiedHead tied = TiedHead::kShares);
   at::Tensor forward(nn::Context& context) { return chain_(context); }
   const nn::Chain& chain() const { return chain_; }
   std::vector<nn::UnitParams> units() const { return chain_.units(); }

@@ -24,7 +24,7 @@ LmModel::LmModel(const std::string& folder, const LmModelOptions& options)
       tokenizer_folder_(options.tokenizer.empty() ? folder : options.tokenizer),
       config_(read_config(folder_, options)),
       tokenizer_(text::Tokenizer::load(tokenizer_folder_)),
-      gpt2_(std::make_unique<models::Gpt2LmHeadModel>(config_)) {
+      gpt2_(std::make_unique<models::Gpt2LmHeadModel>(config_, options.tied_head)) {
   if (tokenizer_.vocab_size() > config_.vocab_size) {
     throw input_error(tokenizer_folder_, ": the tokenizer has ", tokenizer_.vocab_size(),
                       " tokens, the model of ", folder, " embeds ", config_.vocab_size,

@@ -21,6 +21,7 @@ struct LmModelOptions {
   double attention_dropout = -1;  // -1: as config.json says
   double hidden_dropout = -1;     // of embeddings and sub-layer outputs
   std::string tokenizer = {};     // its folder; empty: the model's
+  models::TiedHead tied_head = models::TiedHead::kShares;
 };
 
 class LmModel {

@@ -42,6 +42,7 @@ class LmTask : public ChainTask {
   const nn::Chain& chain() const override { return model_.chain(); }
   int64_t layers() const override { return model_.config().n_layer; }
   int64_t heads() const override { return model_.config().n_head; }
+  int64_t width() const override { return model_.config().n_embd; }
   void set_inputs(const data::PackedBatch& batch, nn::Context& context,
                   std::span<const int64_t> counts) const override;
   // The chain's head makes the loss.

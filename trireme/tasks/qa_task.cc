@@ -93,13 +93,13 @@ void QaTask::set_inputs(const data::PackedBatch& batch, nn::Context& context,
   QaModel::set_inputs(batch, context);
 }
 
-at::Tensor QaTask::loss_of(const at::Tensor& logits_t2, const data::PackedBatch& batch,
-                           const nn::Context& context, std::span<const int64_t> counts) const {
+at::Tensor qa_loss(const at::Tensor& logits_t2, const data::PackedBatch& batch,
+                   const nn::Context& context, int64_t count) {
   const at::Tensor &starts = batch.labels.at(data::kQaStart), &ends = batch.labels.at(data::kQaEnd);
-  if (context.cp == nullptr) return nn::span_loss(logits_t2, starts, ends, batch.seq, counts[0]);
+  if (context.cp == nullptr) return nn::span_loss(logits_t2, starts, ends, batch.seq, count);
   // A sequence's rows lie on several ranks.
   const at::Tensor loss = nn::span_loss(nn::gather_rows(logits_t2, context.cp), starts, ends,
-                                        context.cp->shard().whole_seq, counts[0]);
+                                        context.cp->shard().whole_seq, count);
   return nn::counted_once(loss, context.cp);
 }
 

@@ -19,6 +19,10 @@ struct QaTaskOptions {
   int64_t micro_batch_tokens = 8192;  // of evaluation
 };
 
+// The loss of a batch from its logits: its sequences' share of the mean over `count`.
+at::Tensor qa_loss(const at::Tensor& logits_t2, const data::PackedBatch& batch,
+                   const nn::Context& context, int64_t count);
+
 class QaTask : public ChainTask {
  public:
   // Reads and tokenises both files. `model` outlives the task. An empty train_file: evaluation
@@ -36,10 +40,13 @@ class QaTask : public ChainTask {
   const nn::Chain& chain() const override { return model_.chain(); }
   int64_t layers() const override { return model_.config().num_hidden_layers; }
   int64_t heads() const override { return model_.config().num_attention_heads; }
+  int64_t width() const override { return model_.config().hidden_size; }
   void set_inputs(const data::PackedBatch& batch, nn::Context& context,
                   std::span<const int64_t> counts) const override;
   at::Tensor loss_of(const at::Tensor& logits_t2, const data::PackedBatch& batch,
-                     const nn::Context& context, std::span<const int64_t> counts) const override;
+                     const nn::Context& context, std::span<const int64_t> counts) const override {
+    return qa_loss(logits_t2, batch, context, counts[0]);
+  }
   using Task::evaluate;
   // em, f1, has_ans_em, has_ans_f1, no_ans_em, no_ans_f1, best_*, and "questions". Empty without a
   // development set.

@@ -95,6 +95,8 @@ class ChainTask : public Task {
   // Of the model: its blocks that are alike, and the attention heads of each.
   virtual int64_t layers() const = 0;
   virtual int64_t heads() const = 0;
+  // Columns of what units pass on, [rows, width].
+  virtual int64_t width() const = 0;
   // Gives the context what the chain reads of the batch; its SeqInfo must live as long.
   virtual void set_inputs(const data::PackedBatch& batch, nn::Context& context,
                           std::span<const int64_t> counts) const = 0;

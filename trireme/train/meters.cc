@@ -66,9 +66,9 @@ void PhaseClock::enter(Phase phase) {
 
 Json PhaseClock::seconds() {
   enter(phase_);
-  constexpr std::array<const char*, kPhases> kNames = {"other_s",    "data_wait_s", "forward_s",
-                                                       "backward_s", "comm_wait_s", "optimizer_s",
-                                                       "eval_s",     "checkpoint_s"};
+  constexpr std::array<const char*, kPhases> kNames = {
+      "other_s",     "data_wait_s", "forward_s", "backward_s",  "pipeline_s",
+      "comm_wait_s", "optimizer_s", "eval_s",    "checkpoint_s"};
   Json out = Json::object();
   for (size_t i = 0; i < kPhases; ++i) out[kNames[i]] = seconds_[i];
   return out;

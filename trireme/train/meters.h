@@ -40,6 +40,7 @@ enum class Phase {
   kDataWait,  // for the step's batches
   kForward,
   kBackward,
+  kPipeline,   // forward and backward of a pipeline's schedule, waits for other stages included
   kCommWait,   // for gradients that are not summed when backward ends, and for the loss
   kOptimizer,  // norm, clipping, update
   kEval,
@@ -57,7 +58,7 @@ class PhaseClock {
   Json seconds();
 
  private:
-  static constexpr size_t kPhases = 8;
+  static constexpr size_t kPhases = 9;
   Stopwatch watch_;
   Phase phase_ = Phase::kOther;
   std::array<double, kPhases> seconds_{};

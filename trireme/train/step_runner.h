@@ -1,7 +1,7 @@
 // One optimiser step: forward and backward of this rank's micro-batches, gradients summed over the
 // ranks behind backward, clipping by the global norm, update.
 //
-//   StepRunner runner(config.optim, total_steps, seed, {task, group, engine, adamw, phases});
+//   StepRunner runner(config.optim, total_steps, {task, model, world.world_group(), phases});
 //   const StepOutcome outcome = runner.run(work, stop_requested);
 #pragma once
 
@@ -9,9 +9,8 @@
 #include <vector>
 
 #include "trireme/comm/group.h"
-#include "trireme/optim/adamw.h"
 #include "trireme/optim/schedule.h"
-#include "trireme/parallel/engine.h"
+#include "trireme/parallel/hybrid.h"
 #include "trireme/tasks/task.h"
 #include "trireme/train/config.h"
 #include "trireme/train/meters.h"
@@ -31,16 +30,15 @@ struct StepOutcome {
 // What a step works on; outlives the runner.
 struct StepParts {
   tasks::Task& task;
-  comm::Group& group;  // the data-parallel ranks
-  parallel::Engine& engine;
-  optim::AdamW& adamw;
+  parallel::Hybrid& model;
+  comm::Group& world;
   PhaseClock& phases;
-  bool recompute = false;  // activations by unit in backward (nn/unit.h)
+  uint64_t seed = 0;  // of dropout
 };
 
 class StepRunner {
  public:
-  StepRunner(const OptimConfig& config, int64_t total_steps, uint64_t seed, const StepParts& parts);
+  StepRunner(const OptimConfig& config, int64_t total_steps, const StepParts& parts);
 
   // Every rank calls it with its own share of the same step. `stop`: this rank's wish, and
   // `step_before`: its times of the step before, travel with the loss. Throws run_error, the same
@@ -51,11 +49,11 @@ class StepRunner {
  private:
   // This rank's share of the loss; gradients are summed when it returns.
   double accumulate(const StepWork& work);
+  nn::Context context_of(const StepWork& work, size_t micro_batch);
   [[noreturn]] void fail(const StepWork& work, const StepOutcome& outcome);
 
   OptimConfig config_;
   optim::Schedule schedule_;
-  uint64_t seed_;
   StepParts parts_;
   std::vector<int64_t> suspects_;  // samples of the micro-batches here whose loss is not finite
 };

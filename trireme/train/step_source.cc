@@ -62,7 +62,8 @@ StepWork StepSource::make(int64_t step, const data::DataCursor& cursor) const {
   const data::GlobalBatch batch =
       data::next_global_batch(lengths_, options_.seed, options_.policy, cursor);
   const data::StepPlan plan = data::plan_step(
-      batch.lengths, {.dp = options_.dp, .micro_batch_tokens = options_.micro_batch_tokens});
+      batch.lengths,
+      {.dp = options_.dp, .cp = options_.cp, .micro_batch_tokens = options_.micro_batch_tokens});
   std::vector<tasks::SampleRef> all;
   for (size_t i = 0; i < batch.samples.size(); ++i) {
     all.push_back({batch.samples[i], static_cast<int64_t>(i)});
@@ -79,7 +80,12 @@ StepWork StepSource::make(int64_t step, const data::DataCursor& cursor) const {
     std::vector<tasks::SampleRef> samples;
     for (const int32_t ordinal : micro.samples)
       samples.push_back(all[static_cast<size_t>(ordinal)]);
-    work.micro_batches.push_back(task_.make_batch(samples, key));
+    data::PackedBatch whole = task_.make_batch(samples, key);
+    if (options_.cp > 1) {
+      work.shards.push_back(data::cp_shard(whole, options_.cp_rank, options_.cp));
+      whole = work.shards.back().batch;
+    }
+    work.micro_batches.push_back(std::move(whole));
   }
   return work;
 }

@@ -15,6 +15,7 @@
 #include <thread>
 #include <vector>
 
+#include "trireme/data/cp_shard.h"
 #include "trireme/data/order.h"
 #include "trireme/data/packed_batch.h"
 #include "trireme/tasks/task.h"
@@ -26,6 +27,7 @@ struct StepWork {
   std::vector<int64_t> samples;                  // of the global batch, by ordinal
   std::vector<int64_t> counts;                   // Task::loss_counts of the global batch
   std::vector<data::PackedBatch> micro_batches;  // this rank's; as many on every rank
+  std::vector<data::CpShard> shards;             // with cp: what the micro-batches are the batch of
   int64_t tokens = 0;                            // real tokens of the global batch
   data::DataCursor next;                         // where the following step begins
   bool ends_epoch = false;
@@ -37,6 +39,8 @@ struct StepSourceOptions {
   int64_t micro_batch_tokens = 0;
   int dp = 1;
   int dp_rank = 0;
+  int cp = 1;
+  int cp_rank = 0;
 };
 
 class StepSource {

@@ -29,9 +29,8 @@ std::vector<int32_t> sample_lengths(const tasks::Task& task, int64_t micro_batch
   for (int64_t i = 0; i < task.train_size(); ++i) {
     const int64_t length = task.train_length(i);
     if (length > most) {
-      throw input_error("training sample ", i, " has ", length,
-                        " tokens, more than ", cp > 1 ? "parallel.cp times " : "",
-                        "data.micro_batch_tokens = ", most);
+      throw input_error("training sample ", i, " has ", length, " tokens, more than ",
+                        cp > 1 ? "parallel.cp times " : "", "data.micro_batch_tokens = ", most);
     }
     lengths.push_back(static_cast<int32_t>(length));
   }
@@ -43,6 +42,48 @@ data::BatchPolicy batch_policy(const DataConfig& data) {
   return {.global_batch_samples = data.global_batch_samples,
           .global_batch_tokens = data.global_batch_tokens};
 }
+
+std::unique_ptr<parallel::Hybrid> make_model(const RunConfig& config,
+                                             const parallel::Layout& layout, comm::World& world,
+                                             tasks::Task& task) {
+  parallel::HybridOptions options{
+      .compute_dtype = config.train.precision == Precision::kBf16 ? at::kBFloat16 : at::kFloat,
+      .adamw = {.beta1 = config.optim.beta1,
+                .beta2 = config.optim.beta2,
+                .eps = config.optim.eps,
+                .weight_decay = config.optim.weight_decay}};
+  const tasks::ChainTask* chain = task.as_chain();
+  if (chain == nullptr) {
+    return std::make_unique<parallel::Hybrid>(world, task.units(), layout, options);
+  }
+  options.width = chain->width();
+  return std::make_unique<parallel::Hybrid>(world, chain->chain(), layout, options);
+}
+
+std::vector<checkpoint::RunChunk> run_chunks(const parallel::Hybrid& model) {
+  std::vector<checkpoint::RunChunk> chunks;
+  for (const parallel::Hybrid::Chunk& chunk : model.chunks()) {
+    chunks.push_back({chunk.engine.get(), chunk.adamw.get(), chunk.place});
+  }
+  return chunks;
+}
+
+// Each data rank has a share of the work. Ranks of a context-parallel group evaluate sequences of
+// their own: without gradients there is room for whole ones.
+class ModelEvaluator final : public tasks::Evaluator {
+ public:
+  explicit ModelEvaluator(parallel::Hybrid& model)
+      : Evaluator(model.data_rank() * model.groups().mesh().size(comm::Axis::kCp) +
+                      model.groups().here().cp,
+                  static_cast<int>(model.layout().data_ranks())),
+        inference_(model) {}
+  at::Tensor run(const nn::Chain&, nn::Context& context) override {
+    return inference_.run(context);
+  }
+
+ private:
+  parallel::Hybrid::Inference inference_;
+};
 
 class Trainer {
  public:
@@ -60,17 +101,9 @@ class Trainer {
         total_steps_(count_steps()),
         end_(config.train.stop_at > 0 ? std::min(config.train.stop_at, total_steps_)
                                       : total_steps_),
-        engine_(task.units(), world.world_group(),
-                {.compute_dtype =
-                     config.train.precision == Precision::kBf16 ? at::kBFloat16 : at::kFloat,
-                 .zero_stage = static_cast<int>(config.parallel.zero)}),
-        adamw_(engine_.flat_buffers(), {.beta1 = config.optim.beta1,
-                                        .beta2 = config.optim.beta2,
-                                        .eps = config.optim.eps,
-                                        .weight_decay = config.optim.weight_decay}),
-        tensors_(engine_, adamw_),
-        runner_(config.optim, total_steps_, seed(),
-                {task, world.world_group(), engine_, adamw_, phases_, config.parallel.recompute}),
+        model_(make_model(config, layout_, world, task)),
+        tensors_(world.world_group(), run_chunks(*model_)),
+        runner_(config.optim, total_steps_, {task, *model_, world.world_group(), phases_, seed()}),
         keeper_(task.metric(), task.metric_higher_is_better() ? Better::kHigher : Better::kLower,
                 config.train.early_stop_patience) {}
 
@@ -111,8 +144,7 @@ class Trainer {
   Json identity_;                 // what a run that goes on from this one must share
   int64_t total_steps_;           // what the schedule aims at
   int64_t end_;                   // where this run ends
-  parallel::Engine engine_;
-  optim::AdamW adamw_;
+  std::unique_ptr<parallel::Hybrid> model_;
   checkpoint::RunTensors tensors_;
   StepRunner runner_;
   ScoreKeeper keeper_;
@@ -145,6 +177,12 @@ double Trainer::gemm_share_per_token_per_s() const {
 }
 
 TrainResult Trainer::run() {
+  model_->on_phase = [this](parallel::StepPhase phase) {
+    phases_.enter(phase == parallel::StepPhase::kForward    ? Phase::kForward
+                  : phase == parallel::StepPhase::kBackward ? Phase::kBackward
+                  : phase == parallel::StepPhase::kPipeline ? Phase::kPipeline
+                                                            : Phase::kCommWait);
+  };
   begin();
   if (world_.rank() == 0) {
     log_.emplace(clock_, RunLogOptions{.progress = options_.progress,
@@ -160,8 +198,10 @@ TrainResult Trainer::run() {
                       {.seed = seed(),
                        .policy = batch_policy(config_.data),
                        .micro_batch_tokens = config_.data.micro_batch_tokens,
-                       .dp = world_.size(),
-                       .dp_rank = world_.rank()},
+                       .dp = model_->data_ranks(),
+                       .dp_rank = model_->data_rank(),
+                       .cp = static_cast<int>(layout_.cp),
+                       .cp_rank = model_->groups().here().cp},
                       result_.step, cursor_, end_);
     while (!over()) step(source);
   }
@@ -187,7 +227,7 @@ void Trainer::begin() {
 
 void Trainer::begin_fresh() {
   if (!options_.open_weights) {
-    engine_.init(seed());
+    model_->init(seed());
     return;
   }
   parallel::TensorReader read;
@@ -298,8 +338,8 @@ void Trainer::settle(bool evaluation_scheduled, bool stop) {
 bool Trainer::evaluate(bool scheduled) {
   phases_.enter(Phase::kEval);
   {
-    const parallel::WholeValues whole(engine_);  // ranks may have unequal shares of the work
-    scores_ = task_.evaluate(world_);
+    ModelEvaluator evaluator(*model_);
+    scores_ = task_.evaluate(world_, evaluator);
   }
   phases_.enter(Phase::kOther);
   if (scores_.empty()) return false;
@@ -316,7 +356,7 @@ void Trainer::save() {
   result_.checkpoint = on_rank_zero(world_.world_group(), "checkpoint", [&] {
     checkpoint::RunState run;
     run.step = result_.step;
-    run.optimizer_steps = adamw_.steps();
+    run.optimizer_steps = model_->chunks().front().adamw->steps();
     run.seed = seed();
     run.cursor = cursor_;
     run.identity = identity_;
