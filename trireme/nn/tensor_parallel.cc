@@ -73,8 +73,11 @@ PendingTensor sum_over_ranks(const at::Tensor& partial, const TensorParallel& tp
 
 PendingTensor gather_rows(const at::Tensor& x, const TensorParallel& tp, const char* tag) {
   if (!tp.sequence) return {x, nullptr};
-  at::Tensor all = at::empty({x.size(0) * tp.group.size(), x.size(1)}, x.options());
-  comm::WorkPtr work = tp.group.all_gather(all, shared_copy(x, tp), tag);
+  // Each rank's rows are put where they belong, and read there by the others.
+  at::Tensor all = empty_partial({x.size(0) * tp.group.size(), x.size(1)}, x.scalar_type(), tp);
+  const at::Tensor own = rows_of_rank(all, tp);
+  own.copy_(x);
+  comm::WorkPtr work = tp.group.all_gather(all, own, tag);
   return {std::move(all), std::move(work)};
 }
 
