@@ -1,15 +1,14 @@
-// One long document trained on by context-parallel ranks: the time of a step of a GPT-2 (forward,
-// backward, sums of gradients) and the memory of a rank. Run alone it is one process with all
-// cores.
+// One long document, or a batch of several, trained on by context-parallel ranks: the time of a
+// step of a GPT-2 (forward, backward, sums of gradients) and the memory of a rank. Run alone it is
+// one process with all cores.
 //
-//   [trireme launch -n 2 --] long_document [--tokens 16384] [--layers 4] [--hidden 512] [--heads 8]
-//                                          [--steps 3] [--bf16 1] [--ulysses 1] [--recompute 1]
+//   [trireme launch -n 2 --] long_document [--tokens 16384] [--documents 1] [--layers 4]
+//       [--hidden 512] [--heads 8] [--steps 3] [--bf16 1] [--ulysses 1] [--recompute 1]
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
 #include <algorithm>
 #include <chrono>
-#include <numeric>
 
 #include "examples/example.h"
 #include "trireme/comm/world.h"
@@ -37,14 +36,17 @@ models::Gpt2Config config_of(const Arguments& arguments, int64_t tokens) {
   return config;
 }
 
-data::PackedBatch document(int64_t tokens) {
+data::PackedBatch batch_of(int64_t documents, int64_t tokens_each) {
   std::vector<int32_t> ids;
-  std::vector<std::vector<int64_t>> next(1);
-  for (int64_t i = 0; i < tokens; ++i) {
+  std::vector<int64_t> next_ids;
+  for (int64_t i = 0; i < tokens_each; ++i) {
     ids.push_back(static_cast<int32_t>(i * i * 31 % kVocabulary));
-    next[0].push_back((i + 1) * (i + 1) * 31 % kVocabulary);
+    next_ids.push_back((i + 1) * (i + 1) * 31 % kVocabulary);
   }
-  const std::vector<data::PackSample> samples = {{.ids = ids}};
+  std::vector<data::PackSample> samples;
+  for (int64_t d = 0; d < documents; ++d)
+    samples.push_back({.ids = ids, .ordinal = static_cast<int32_t>(d)});
+  const std::vector<std::vector<int64_t>> next(samples.size(), next_ids);
   data::PackedBatch batch = data::pack(samples, {.token_types = false});
   batch.labels["next"] = data::pack_rows(batch, next, -1);
   return batch;
@@ -52,6 +54,9 @@ data::PackedBatch document(int64_t tokens) {
 
 void run(const Arguments& arguments) {
   const int64_t tokens = arguments.get("--tokens", 16384);
+  const int64_t documents = arguments.get("--documents", 1);
+  if (documents < 1 || tokens % documents != 0)
+    throw input_error("--tokens must be a multiple of --documents");
   const int steps = arguments.get("--steps", 3);
   const auto method =
       arguments.get("--ulysses", 0) != 0 ? nn::CpMethod::kUlysses : nn::CpMethod::kRing;
@@ -63,7 +68,7 @@ void run(const Arguments& arguments) {
       model.units(), group,
       {.compute_dtype = arguments.get("--bf16", 0) != 0 ? at::kBFloat16 : at::kFloat});
   engine.init(1);
-  const data::PackedBatch whole = document(tokens);
+  const data::PackedBatch whole = batch_of(documents, tokens / documents);
   nn::Context context;
   data::PackedBatch batch = whole;
   if (group.size() > 1) {

@@ -95,6 +95,17 @@ TEST(CpShard, RanksTogetherAreTheWhole) {
   }
 }
 
+// As in evaluation.
+TEST(CpShard, WithoutSamplesAndDraws) {
+  PackedBatch whole = batch_of({30, 9});
+  const at::Tensor tokens = cp_shard(whole, 1, 2).batch.tokens;
+  whole.sample.clear();
+  whole.draw.clear();
+  const CpShard shard = cp_shard(whole, 1, 2);
+  EXPECT_TRUE(at::equal(shard.batch.tokens, tokens));
+  EXPECT_TRUE(shard.batch.sample.empty());
+}
+
 TEST(CpShard, NothingToShare) {
   const PackedBatch whole = pack({}, {.rows = 128});
   const CpShard shard = cp_shard(whole, 1, 2);

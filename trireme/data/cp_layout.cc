@@ -84,13 +84,4 @@ CpLayout cp_layout(std::span<const int32_t> lengths, int cp) {
   return layout;
 }
 
-void check_cp(int64_t longest_tokens, int cp) {
-  if (cp < 1) throw input_error("parallel.cp = ", cp, ": must be at least 1");
-  if (cp > 1 && longest_tokens < 2 * int64_t{cp}) {
-    throw input_error("parallel.cp = ", cp, " cuts sequences of at least ", 2 * int64_t{cp},
-                      " tokens, and the longest has ", longest_tokens,
-                      ": lower parallel.cp or raise data.max_length");
-  }
-}
-
 }  // namespace trireme::data

@@ -1,7 +1,6 @@
 // Which rank of a context-parallel group holds which rows of a packed batch. A pure function of the
 // sequences' lengths: every rank knows where all rows lie, without a message.
 //
-//   check_cp(longest, cp);                        // once, before the run
 //   CpLayout layout = cp_layout(lengths, cp);
 //   for (const CpPiece& piece : layout.ranks[rank]) ...
 //
@@ -39,8 +38,5 @@ struct CpLayout {
 // `lengths`: tokens of each sequence, at least 1. Two ranks differ by fewer than 2 cp rows. Throws
 // input_error for cp below 1 or an empty sequence.
 CpLayout cp_layout(std::span<const int32_t> lengths, int cp);
-
-// Throws input_error when a run whose longest sequence has this many tokens has none to cut.
-void check_cp(int64_t longest_tokens, int cp);
 
 }  // namespace trireme::data

@@ -58,8 +58,8 @@ CpShard cp_shard(const PackedBatch& whole, int rank, int cp) {
   for (const CpPiece& piece : pieces) {
     const auto b = static_cast<size_t>(piece.sequence);
     for (int32_t i = 0; i < piece.rows; ++i) own.push_back(starts[b] + piece.begin + i);
-    shard.batch.sample.push_back(whole.sample[b]);
-    shard.batch.draw.push_back(whole.draw[b]);
+    if (!whole.sample.empty()) shard.batch.sample.push_back(whole.sample[b]);
+    if (!whole.draw.empty()) shard.batch.draw.push_back(whole.draw[b]);
     if (piece.begin == 0) first.push_back(piece.sequence);
   }
   shard.own_rows = at::tensor(own, at::kLong);

@@ -30,7 +30,8 @@ struct CpShard {
   at::Tensor first_sequences;
 };
 
-// Throws input_error when `rank` is not one of cp. A label of as many values as the batch has rows
+// Where nothing is dropped out, `whole` may be without samples and draws. Throws input_error when
+// `rank` is not one of cp. A label of as many values as the batch has rows
 // is one of rows.
 CpShard cp_shard(const PackedBatch& whole, int rank, int cp);
 
