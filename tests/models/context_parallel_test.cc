@@ -12,10 +12,12 @@
 #include <mutex>
 
 #include "trireme/base/error.h"
+#include "trireme/comm/mesh.h"
 #include "trireme/comm/testing.h"
 #include "trireme/models/bert.h"
 #include "trireme/models/gpt2.h"
 #include "trireme/nn/loss.h"
+#include "trireme/nn/tensor_parallel.h"
 
 namespace trireme::models {
 namespace {
@@ -100,7 +102,7 @@ struct QaLearner : Learner {
     const at::Tensor logits = model.forward(context);
     const at::Tensor &starts = batch.labels.at("start"), &ends = batch.labels.at("end");
     if (context.cp == nullptr) return nn::span_loss(logits, starts, ends, batch.seq, 9);
-    return nn::counted_once(nn::span_loss(nn::gather_rows(logits, context.cp), starts, ends,
+    return nn::counted_once(nn::span_loss(nn::gather_sequences(logits, context.cp), starts, ends,
                                           context.cp->shard().whole_seq, 9),
                             context.cp);
   }
@@ -134,11 +136,19 @@ struct RunOptions {
 
 struct Result {
   double loss = 0;
-  std::map<std::string, at::Tensor> gradients;
+  std::map<std::string, at::Tensor> gradients;  // by part
+  std::map<std::string, nn::TensorCut> cuts;    // which elements of the whole they are
 };
 
-void fill(Learner& learner, const RunOptions& run) {
-  nn::allocate_values(learner.units(), run.dtype);
+// Who shares what.
+struct Ranks {
+  comm::Group& cp;
+  CpMethod method;
+  const nn::TensorParallel* tp = nullptr;
+};
+
+void fill(Learner& learner, const RunOptions& run, nn::TpSlice slice) {
+  nn::allocate_values(learner.units(), run.dtype, slice);
   nn::allocate_grads(learner.units());
   for (nn::Param* param : nn::params_once(learner.units())) {
     at::Tensor master = at::empty(param->value.sizes(), at::kFloat);
@@ -149,7 +159,7 @@ void fill(Learner& learner, const RunOptions& run) {
 
 // Forward and backward; gradients are left in the learner.
 double step(Learner& learner, const data::PackedBatch& batch, const RunOptions& run,
-            nn::ContextParallelPtr cp) {
+            nn::ContextParallelPtr cp, const nn::TensorParallel* tp) {
   nn::Context context;
   context.tokens = batch.tokens;
   context.positions = batch.positions;
@@ -159,38 +169,54 @@ double step(Learner& learner, const data::PackedBatch& batch, const RunOptions& 
   context.training = true;
   context.recompute = run.recompute;
   context.cp = std::move(cp);
+  context.tp = tp;
   const at::Tensor loss = learner.loss(batch, context);
   context.cp = nullptr;  // the graph keeps it
   loss.backward();
   return loss.item<double>();
 }
 
+void take_gradients(Learner& learner, Result& result) {
+  for (const nn::Param* param : nn::params_once(learner.units())) {
+    for (const nn::PartView& part : nn::part_views(*param, param->main_grad)) {
+      result.gradients[part.part->name] = part.view;
+      result.cuts[part.part->name] = part.cut;
+    }
+  }
+}
+
 Result single_process(const MakeLearner& make, const RunOptions& run) {
   Result result;
   const auto learner = make();
-  fill(*learner, run);
-  result.loss = step(*learner, whole_batch(run.lengths), run, nullptr);
-  for (nn::Param* param : nn::params_once(learner->units()))
-    result.gradients[param->spec.name] = param->main_grad;
+  fill(*learner, run, {});
+  result.loss = step(*learner, whole_batch(run.lengths), run, nullptr, nullptr);
+  take_gradients(*learner, result);
+  return result;
+}
+
+Result parallel(const Ranks& ranks, const MakeLearner& make, const RunOptions& run) {
+  comm::Group& group = ranks.cp;
+  const nn::TensorParallel* tp = ranks.tp;
+  Result result;
+  const auto learner = make();
+  fill(*learner, run, tp != nullptr ? tp->slice() : nn::TpSlice{});
+  const auto cp = std::make_shared<const nn::ContextParallel>(
+      group, ranks.method, data::cp_shard(whole_batch(run.lengths), group.rank(), group.size()));
+  const at::Tensor loss = at::tensor(step(*learner, cp->shard().batch, run, cp, tp), at::kDouble);
+  group.all_reduce(loss, comm::ReduceOp::kSum, "loss")->wait();
+  result.loss = loss.item<double>();
+  for (nn::Param* param : nn::params_once(learner->units())) {
+    group.all_reduce(param->main_grad, comm::ReduceOp::kSum, "gradient")->wait();
+    if (tp != nullptr && tp->sequence && param->spec.tp == nn::TpKind::kReplicatedPartialGrad)
+      tp->group.all_reduce(param->main_grad, comm::ReduceOp::kSum, "partial gradient")->wait();
+  }
+  take_gradients(*learner, result);
   return result;
 }
 
 Result parallel(comm::World& world, const MakeLearner& make, CpMethod method,
                 const RunOptions& run) {
-  comm::Group& group = world.world_group();
-  Result result;
-  const auto learner = make();
-  fill(*learner, run);
-  const auto cp = std::make_shared<const nn::ContextParallel>(
-      group, method, data::cp_shard(whole_batch(run.lengths), group.rank(), group.size()));
-  const at::Tensor loss = at::tensor(step(*learner, cp->shard().batch, run, cp), at::kDouble);
-  group.all_reduce(loss, comm::ReduceOp::kSum, "loss")->wait();
-  result.loss = loss.item<double>();
-  for (nn::Param* param : nn::params_once(learner->units())) {
-    group.all_reduce(param->main_grad, comm::ReduceOp::kSum, "gradient")->wait();
-    result.gradients[param->spec.name] = param->main_grad;
-  }
-  return result;
+  return parallel({world.world_group(), method}, make, run);
 }
 
 // || gradients - expected || / || expected ||, over all of them.
@@ -211,9 +237,12 @@ void expect_close(const Result& got, const Result& want, at::ScalarType dtype) {
   for (const auto& [name, gradient] : want.gradients) all += gradient.square().sum().item<double>();
   all = std::sqrt(all);
   EXPECT_EQ(got.gradients.size(), want.gradients.size());
-  for (const auto& [name, gradient] : want.gradients) {
-    const double error = (got.gradients.at(name) - gradient).norm().item<double>();
-    EXPECT_LE(error, bound * gradient.norm().item<double>() + 1e-2 * bound * all) << name;
+  for (const auto& [name, whole] : want.gradients) {
+    const nn::TensorCut& cut = got.cuts.at(name);
+    const at::Tensor expected = at::empty(cut.local_shape(), at::kFloat);
+    cut.copy_from(expected, whole);
+    const double error = (got.gradients.at(name) - expected).norm().item<double>();
+    EXPECT_LE(error, bound * expected.norm().item<double>() + 1e-2 * bound * all) << name;
   }
 }
 
@@ -260,6 +289,30 @@ TEST_P(ContextParallelTest, EqualsOneProcess) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Ranks, ContextParallelTest, testing::Values(1, 2, 3, 4));
+
+// Each rank of a pair has a share of the heads, and with `sequence` of a context-parallel rank's
+// rows, too.
+TEST(ContextParallel, WithTensorParallel) {
+  const RunOptions run;
+  for (const MakeLearner& make :
+       {maker<Gpt2Learner>(), maker<QaLearner>(), maker<ClassifyLearner>()}) {
+    const Result want = single_process(make, run);
+    std::mutex mutex;
+    comm::run_ranks(4, [&](comm::World& world) {
+      comm::MeshGroups groups(world, comm::Mesh({.cp = 2, .tp = 2}));
+      comm::Group &cp = groups.along({comm::Axis::kCp}), &tp = groups.along({comm::Axis::kTp});
+      for (const bool sequence : {false, true}) {
+        for (const CpMethod method : {CpMethod::kRing, CpMethod::kUlysses}) {
+          const nn::TensorParallel tensor_parallel{tp, sequence};
+          const Result got = parallel({cp, method, &tensor_parallel}, make, run);
+          const std::lock_guard lock(mutex);
+          SCOPED_TRACE(testing::Message() << method_name(method) << (sequence ? ", sequence" : ""));
+          expect_close(got, want, run.dtype);
+        }
+      }
+    });
+  }
+}
 
 // Batches with nothing to share, with nothing on some ranks, and with nothing at all.
 TEST(ContextParallel, BatchesOfShortSequences) {

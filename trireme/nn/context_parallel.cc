@@ -70,16 +70,16 @@ at::Tensor context_parallel_attention(const at::Tensor& qkv, int64_t heads,
                                          : ulysses_attention(qkv, heads, options, cp);
 }
 
-at::Tensor gather_rows(const at::Tensor& x, const ContextParallelPtr& cp) {
+at::Tensor gather_sequences(const at::Tensor& x, const ContextParallelPtr& cp) {
   at::Tensor whole;
   {
     const at::NoGradGuard no_grad;
     const at::Tensor in = x.detach().contiguous();
     const at::Tensor all = at::empty({cp->size() * in.size(0), in.size(1)}, in.options());
-    cp->group().all_gather(all, in, "cp/gather_rows")->wait();
+    cp->group().all_gather(all, in, "cp/gather_sequences")->wait();
     whole = all.index_select(0, cp->shard().gathered_rows);
   }
-  return record(whole, {x}, "GatherRows",
+  return record(whole, {x}, "GatherSequences",
                 [cp, sizes = x.sizes().vec()](const Tensors& dy) -> Tensors {
                   const at::Tensor& own = cp->shard().own_rows;
                   at::Tensor dx = at::zeros(sizes, dy[0].options());

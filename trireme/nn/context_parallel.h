@@ -74,7 +74,7 @@ at::Tensor context_parallel_attention(const at::Tensor& qkv, int64_t heads,
 // All ranks' rows in the order of the whole batch: [rows, n] -> [real tokens of the whole, n], on
 // every rank. Each then computes the same loss over whole sequences, and backward takes its own
 // rows' gradients.
-at::Tensor gather_rows(const at::Tensor& x, const ContextParallelPtr& cp);
+at::Tensor gather_sequences(const at::Tensor& x, const ContextParallelPtr& cp);
 // Such a loss, which counts once in the sum over the ranks: its value on rank 0, zero on the
 // others; its gradient on all.
 at::Tensor counted_once(const at::Tensor& loss, const ContextParallelPtr& cp);

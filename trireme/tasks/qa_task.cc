@@ -98,7 +98,7 @@ at::Tensor qa_loss(const at::Tensor& logits_t2, const data::PackedBatch& batch,
   const at::Tensor &starts = batch.labels.at(data::kQaStart), &ends = batch.labels.at(data::kQaEnd);
   if (context.cp == nullptr) return nn::span_loss(logits_t2, starts, ends, batch.seq, count);
   // A sequence's rows lie on several ranks.
-  const at::Tensor loss = nn::span_loss(nn::gather_rows(logits_t2, context.cp), starts, ends,
+  const at::Tensor loss = nn::span_loss(nn::gather_sequences(logits_t2, context.cp), starts, ends,
                                         context.cp->shard().whole_seq, count);
   return nn::counted_once(loss, context.cp);
 }
