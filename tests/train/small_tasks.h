@@ -14,6 +14,7 @@
 #include "trireme/data/qa_batch.h"
 #include "trireme/models/bert.h"
 #include "trireme/models/gpt2.h"
+#include "trireme/tasks/lm_model.h"
 #include "trireme/tasks/qa_task.h"
 
 namespace trireme::testing {
@@ -76,6 +77,7 @@ class SmallLmTask final : public SmallTask {
     int64_t layers = 2;
     double dropout = 0;
     bool tied = true;
+    bool staged = false;  // for a pipeline: the head holds its matrix itself
   };
   static models::Gpt2Config config(const Options& options) {
     models::Gpt2Config c;
@@ -90,7 +92,9 @@ class SmallLmTask final : public SmallTask {
     c.tie_word_embeddings = options.tied;
     return c;
   }
-  explicit SmallLmTask(const Options& options) : config_(config(options)), model_(config_) {}
+  explicit SmallLmTask(const Options& options)
+      : config_(config(options)),
+        model_(config_, options.staged ? models::TiedHead::kCopies : models::TiedHead::kShares) {}
 
   data::PackedBatch make_batch(std::span<const tasks::SampleRef> samples,
                                tasks::StepKey) const override {

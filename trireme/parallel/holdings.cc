@@ -23,6 +23,13 @@ bool gives(const Engine& engine) {
   return engine.sharded() || engine.group().rank() == 0;
 }
 
+// Of what tensor-parallel ranks hold alike the first one's counts: their buckets may be cut into
+// other shards, by the sizes of their slices of other tensors.
+bool counts(const Engine& engine, const Region& region) {
+  const comm::Group* tp = engine.options().tp;
+  return tp == nullptr || tp->rank() == 0 || region.param->spec.tp == nn::TpKind::kShard;
+}
+
 // What a rank says of itself: its regions by chunk and bucket.
 Json to_json(const Region& region) {
   Json ranges = Json::array();
@@ -58,7 +65,9 @@ Json describe(const std::vector<Chunk>& chunks) {
                          {"regions", Json::array()}});
     }
     for (const Region& region : chunk.engine->regions()) {
-      buckets[region.bucket]["regions"].push_back(to_json(region));
+      Json described_region = to_json(region);
+      described_region.push_back(counts(*chunk.engine, region));
+      buckets[region.bucket]["regions"].push_back(std::move(described_region));
     }
     described.push_back({{"place", chunk.place}, {"buckets", std::move(buckets)}});
   }
@@ -70,19 +79,14 @@ int64_t product(const std::vector<int64_t>& shape) {
 }
 
 // In the order of a holder's bucket; holders after the first add what they have and it lacks.
-void add_region(std::vector<Holdings::NamedTensor>& tensors, size_t holder, Region region) {
+void add_region(std::vector<Holdings::NamedTensor>& tensors, size_t holder, Region region,
+                bool needed) {
   auto found = std::find_if(tensors.begin(), tensors.end(),
                             [&](const Holdings::NamedTensor& t) { return t.name == region.name; });
   if (found == tensors.end()) {
     tensors.push_back({region.name, region.cut.shape, {}});
     found = tensors.end() - 1;
   }
-  // Ranks that hold a tensor alike are cut into the same shards.
-  const auto same = [&](const Holdings::Piece& piece) {
-    return piece.region.flat_begin == region.flat_begin &&
-           piece.region.cut.ranges == region.cut.ranges;
-  };
-  const bool needed = std::none_of(found->pieces.begin(), found->pieces.end(), same);
   found->pieces.push_back({holder, std::move(region), needed});
 }
 
@@ -123,7 +127,8 @@ Holdings::Holdings(comm::Group& world, std::vector<Chunk> chunks)
         entry.frozen = held.at("frozen").get<bool>();
         entry.copy = held.at("copy").get<bool>();
         for (const Json& region : held.at("regions")) {
-          add_region(entry.tensors, entry.holders.size(), region_from_json(region));
+          add_region(entry.tensors, entry.holders.size(), region_from_json(region),
+                     region.at(7).get<bool>());
         }
         entry.holders.push_back({rank, held.at("numel").get<int64_t>()});
       }
