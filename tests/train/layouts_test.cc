@@ -18,7 +18,7 @@ namespace {
 
 using parallel::Layout;
 
-constexpr int64_t kLayers = 8;
+constexpr int64_t kLayers = 8;  // of the matrix
 
 struct Result {
   std::vector<double> losses;
@@ -31,6 +31,7 @@ struct Variant {
   bool lm = true;
   bool bf16 = false;
   double dropout = 0;
+  int64_t layers = kLayers;
   int64_t steps = 2;
   int64_t stop_at = 0;
   std::string text() const {
@@ -39,9 +40,9 @@ struct Variant {
 };
 
 std::unique_ptr<tasks::Task> make_task(const Variant& variant, const Layout& layout) {
-  if (!variant.lm) return std::make_unique<testing::SmallQaTask>(kLayers, variant.dropout);
+  if (!variant.lm) return std::make_unique<testing::SmallQaTask>(variant.layers, variant.dropout);
   return std::make_unique<testing::SmallLmTask>(testing::SmallLmTask::Options{
-      .layers = kLayers, .dropout = variant.dropout, .staged = layout.pp > 1});
+      .layers = variant.layers, .dropout = variant.dropout, .staged = layout.pp > 1});
 }
 
 void read_tensors(const std::string& path, std::map<std::string, at::Tensor>& into) {
@@ -66,8 +67,9 @@ Result run(const Variant& variant, const Layout& layout, const std::string& resu
       cat("parallel.recompute=", layout.recompute ? "true" : "false"),
       cat("parallel.sequence_parallel=", layout.sequence_parallel ? "true" : "false"),
       "parallel.cp_method=" + layout.cp_method, "parallel.order=" + layout.order,
-      "checkpoint.dir=" + dir, "checkpoint.every=1", "data.global_batch_samples=12",
-      cat("train.steps=", variant.steps), cat("train.stop_at=", variant.stop_at),
+      "checkpoint.dir=" + dir, "checkpoint.every=1", "checkpoint.keep=99",
+      "data.global_batch_samples=12", cat("train.steps=", variant.steps),
+      cat("train.stop_at=", variant.stop_at),
       cat("train.precision=", variant.bf16 ? "bf16" : "fp32"), "optim.lr=0.01",
       // Keeps the noise of gradients that are truly zero (a key's bias) small.
       "optim.eps=0.01"};
@@ -130,7 +132,7 @@ void expect_equals_one_process(const Variant& variant, const Layout& layout, con
   EXPECT_NEAR(result.evaluation, one.evaluation, variant.bf16 ? 2e-2 : 1e-4);
   expect_close(result.gradients, one.gradients, variant.bf16 ? 2e-2 : 1e-5,
                variant.bf16 ? 2e-3 : 1e-7);
-  expect_close(result.tensors, one.tensors, variant.bf16 ? 3e-2 : 1e-4, 1e-6);
+  expect_close(result.tensors, one.tensors, variant.bf16 ? 3e-2 : 1e-4, variant.bf16 ? 1e-3 : 1e-6);
 }
 
 // All factorings of `ranks` over the four axes.
@@ -223,7 +225,7 @@ INSTANTIATE_TEST_SUITE_P(Ranks, Layouts, ::testing::Values(1, 2, 4, 8));
 
 TEST(Layouts, Bf16) {
   for (const bool lm : {true, false}) {
-    const Variant variant{.lm = lm, .bf16 = true};
+    const Variant variant{.lm = lm, .bf16 = true, .layers = 2};
     for (const Layout& layout :
          {Layout{.tp = 2}, Layout{.pp = 2, .schedule = "1f1b"}, Layout{.cp = 2},
           Layout{.pp = 2, .dp = 1, .tp = 2, .schedule = "zb_h1", .sequence_parallel = true},

@@ -71,7 +71,7 @@ at::Tensor ulysses_attention(const at::Tensor& qkv, int64_t heads,
     all = exchange.to_sequences(qkv.detach().view({T, 3, heads, D}));
     result = kernels::attention(all.select(1, 0), all.select(1, 1), all.select(1, 2),
                                 shard.whole_seq, whole);
-    out = exchange.to_rows(result.out.unsqueeze(1)).view({T, H});
+    out = exchange.to_rows(result.out.unsqueeze(1)).reshape({T, H});
   }
   return record(out.detach(), {qkv}, "UlyssesAttention", [=](const Tensors& dy) -> Tensors {
     const Exchange exchange(*cp);
@@ -81,7 +81,7 @@ at::Tensor ulysses_attention(const at::Tensor& qkv, int64_t heads,
     kernels::attention_backward(d_out, all.select(1, 0), all.select(1, 1), all.select(1, 2), result,
                                 cp->shard().whole_seq, whole, d_all.select(1, 0),
                                 d_all.select(1, 1), d_all.select(1, 2));
-    return {exchange.to_rows(d_all).view({T, 3 * H})};
+    return {exchange.to_rows(d_all).reshape({T, 3 * H})};
   });
 }
 
