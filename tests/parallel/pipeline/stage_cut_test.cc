@@ -4,9 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <random>
 
 #include "trireme/base/error.h"
+#include "trireme/base/random.h"
 
 namespace trireme::parallel::pipeline {
 namespace {
@@ -52,11 +52,11 @@ TEST(StageCut, AmongTheBestTheMostEqualOne) {
 }
 
 TEST(StageCut, IsTheBestOfAll) {
-  std::mt19937 random(3);
-  std::uniform_int_distribution<int> cost(0, 9);
   for (int trial = 0; trial < 200; ++trial) {
     std::vector<double> costs(static_cast<size_t>(1 + trial % 10));
-    for (double& c : costs) c = cost(random);
+    for (size_t i = 0; i < costs.size(); ++i) {
+      costs[i] = static_cast<double>(mix_seeds(static_cast<uint64_t>(trial), i) % 10);
+    }
     for (int chunks = 1; chunks <= static_cast<int>(costs.size()); ++chunks) {
       const auto begins = cut_units(costs, chunks);
       ASSERT_EQ(begins.size(), static_cast<size_t>(chunks) + 1);

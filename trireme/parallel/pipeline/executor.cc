@@ -142,10 +142,12 @@ void Executor::run(const Schedule& schedule, std::span<const MicroBatch> micro_b
 
 void Executor::act(const Schedule& schedule, const Action& action, const MicroBatch& micro_batch) {
   Slot& slot = slot_of(action);
-  for (comm::WorkPtr* arrival : {&slot.input_arrives, &slot.gradient_arrives}) {
-    if (!is_compute(action.kind) || !*arrival) continue;
-    (*arrival)->wait();
-    arrival->reset();
+  // The gradient's receive may be posted before forward.
+  if (action.kind == kForward && slot.input_arrives) {
+    std::exchange(slot.input_arrives, nullptr)->wait();
+  }
+  if (makes_input_gradient(action.kind) && slot.gradient_arrives) {
+    std::exchange(slot.gradient_arrives, nullptr)->wait();
   }
   TimedAction timed{action, now_s(), 0};
   switch (action.kind) {

@@ -142,7 +142,8 @@ Schedule interleaved(int stages, int chunks_per_stage, int micro_batches) {
     // Until the first gradient is back: a round through all chunks but the last, and the way there
     // and back. With one chunk it is 1F1B.
     const int way = (stages - 1 - rank) * (chunks_per_stage > 1 ? 2 : 1);
-    const auto warm_up = static_cast<size_t>((chunks_per_stage - 1) * rounds[0] + way);
+    const int round = (chunks_per_stage - 1) * rounds[0];
+    const auto warm_up = static_cast<size_t>(round) + static_cast<size_t>(way);
     std::vector<Action>& list = list_of(schedule, rank);
     for (size_t i = 0; i < std::min(warm_up, forward.size()); ++i) list.push_back(forward[i]);
     for (size_t i = 0; i < backward.size(); ++i) {
