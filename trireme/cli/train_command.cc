@@ -47,7 +47,7 @@ int train(const TrainArguments& arguments) {
   const bool first = world->rank() == 0;
   TrainedTask trained(setup);
   tasks::Task& task = trained.task();
-  train::run_layout(setup.config, world->size(), task,
+  train::run_layout(setup.config, {world->size(), world->rank()}, task,
                     [&](const std::string& key) { return setup.schema.where(key); });
 
   // Only now: until here there is nothing to save, and a signal ends the process at once, also

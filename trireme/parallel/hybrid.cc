@@ -7,7 +7,9 @@
 #include <map>
 
 #include "trireme/base/error.h"
+#include "trireme/base/files.h"
 #include "trireme/parallel/global_norm.h"
+#include "trireme/parallel/pipeline/csv.h"
 #include "trireme/parallel/pipeline/generators.h"
 #include "trireme/parallel/pipeline/messages.h"
 #include "trireme/parallel/pipeline/stage_cut.h"
@@ -29,6 +31,9 @@ comm::Mesh mesh_of(const Layout& layout) {
 }
 
 Schedule schedule_of(const Layout& layout, size_t micro_batches) {
+  if (is_schedule_file(layout.schedule)) {
+    return pipeline::schedule_from_csv(read_file(layout.schedule), layout.schedule);
+  }
   return pipeline::with_messages(pipeline::make_schedule(
       layout.schedule, {.stages = static_cast<int>(layout.pp),
                         .micro_batches = static_cast<int>(micro_batches),

@@ -65,7 +65,8 @@ void find_pipeline_faults(const Layout& layout, const LayoutLimits& limits, Faul
   const auto schedule = std::find_if(names.begin(), names.end(), [&](const ScheduleName& known) {
     return layout.schedule == known.name;
   });
-  if (schedule == names.end()) {
+  const bool of_file = is_schedule_file(layout.schedule);
+  if (schedule == names.end() && !of_file) {
     std::vector<std::string> known;
     for (const ScheduleName& name : names) known.emplace_back(name.name);
     faults.add("parallel.schedule", "no such schedule", "no schedule '", layout.schedule, "'",
@@ -86,6 +87,8 @@ void find_pipeline_faults(const Layout& layout, const LayoutLimits& limits, Faul
   if (layout.schedule == "none") {
     faults.add("parallel.schedule", "stages without a schedule", "pp = ", layout.pp,
                " needs a schedule: gpipe, 1f1b, interleaved, zb_h1 or zbv");
+  } else if (of_file) {
+    // Its chunks are its own.
   } else if (schedule->chunks == 0 && layout.chunks < 2) {
     faults.add("parallel.chunks", "the schedule needs chunks", "schedule '", layout.schedule,
                "' runs two or more chunks a stage, not ", layout.chunks);
@@ -136,6 +139,10 @@ void find_context_faults(const Layout& layout, const LayoutLimits& limits, Fault
 }
 
 }  // namespace
+
+bool is_schedule_file(const std::string& schedule) {
+  return schedule.ends_with(".csv");
+}
 
 std::string text(const Layout& layout) {
   std::string out;

@@ -19,8 +19,10 @@ struct Layout {
   int64_t cp = 1;  // ranks that share each sequence
   int64_t tp = 1;  // ranks that share each layer
   int64_t zero = 0;
-  std::string schedule = "none";  // "auto": 1f1b where there are stages
-  int64_t chunks = 1;             // of the model, a stage; 0: the schedule's fewest
+  // "auto": 1f1b where there are stages. A path that ends in .csv: of a file (pipeline/csv.h), with
+  // as many chunks as it has.
+  std::string schedule = "none";
+  int64_t chunks = 1;  // of the model, a stage; 0: the schedule's fewest
   bool recompute = false;
   bool sequence_parallel = false;
   std::string cp_method = "ring";
@@ -41,6 +43,7 @@ struct ScheduleName {
   int64_t chunks;
 };
 const std::vector<ScheduleName>& schedule_names();
+bool is_schedule_file(const std::string& schedule);
 
 // What a model and its data allow.
 struct LayoutLimits {

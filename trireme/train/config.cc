@@ -114,8 +114,8 @@ void bind_parallel(Schema& schema, ParallelConfig& parallel) {
              "How attention sees whole sequences under cp: keys go round (ring), or rows are "
              "exchanged for heads (ulysses).");
   schema.add("parallel.schedule", &parallel.schedule,
-             "Pipeline schedule: gpipe | 1f1b | interleaved | zb_h1 | zbv; auto: 1f1b where pp is "
-             "above 1.");
+             "Pipeline schedule: gpipe | 1f1b | interleaved | zb_h1 | zbv, or a CSV file "
+             "(docs/pipeline-schedules.md); auto: 1f1b where pp is above 1.");
   schema.add("parallel.chunks", &parallel.chunks, Ints{.min = 0},
              "Parts of the model that a stage of schedule 'interleaved' runs; 0: the fewest that "
              "the schedule takes.");

@@ -9,6 +9,7 @@
 #include "trireme/checkpoint/folder.h"
 #include "trireme/comm/flight_recorder.h"
 #include "trireme/kernels/gemm.h"
+#include "trireme/parallel/pipeline/generators.h"
 #include "trireme/train/meters.h"
 #include "trireme/train/rank_times.h"
 #include "trireme/train/rank_zero.h"
@@ -95,7 +96,8 @@ class Trainer {
         world_(world),
         task_(task),
         phases_(clock_),
-        layout_(run_layout(config, world.size(), task, [](const std::string& key) { return key; })),
+        layout_(run_layout(config, {world.size(), world.rank()}, task,
+                           [](const std::string& key) { return key; })),
         lengths_(sample_lengths(task, config.data.micro_batch_tokens, layout_.cp)),
         identity_(task.identity()),
         total_steps_(count_steps()),
@@ -121,6 +123,7 @@ class Trainer {
   void begin_resumed();
   void set_aside_later_checkpoints();
   void step(StepSource& source);
+  void warn_of_few_micro_batches(size_t micro_batches);
   void add_time(double seconds, double wait_s);
   // `times` are of the step before, whose number (from 1) is `step`.
   void name_slow_ranks(const std::vector<RankTime>& times, int64_t step);
@@ -153,6 +156,7 @@ class Trainer {
   TrainResult result_;  // step and losses: the run's progress
   data::DataCursor cursor_;
   Json scores_ = Json::object();  // of an evaluation at this very step
+  bool warned_ = false;           // of few micro-batches
   bool evaluation_due_ = false;   // interrupted where one was scheduled
   int64_t peak_private_bytes_ = 0;
   RankTime step_before_;  // of this rank
@@ -287,6 +291,7 @@ void Trainer::step(StepSource& source) {
       std::max(peak_private_bytes_, process_memory().private_bytes + world_.shared_bytes());
   cursor_ = work.next;
   result_.step = work.step + 1;
+  warn_of_few_micro_batches(work.micro_batches.size());
   result_.losses.push_back(outcome.loss);
   result_.grad_norm = outcome.grad_norm;
   result_.lr = outcome.lr;
@@ -300,6 +305,18 @@ void Trainer::step(StepSource& source) {
   const int64_t every = config_.eval.every;
   settle((every > 0 ? result_.step % every == 0 : work.ends_epoch) || result_.step == total_steps_,
          outcome.stop);
+}
+
+void Trainer::warn_of_few_micro_batches(size_t micro_batches) {
+  if (!log_ || layout_.pp == 1 || warned_ || parallel::is_schedule_file(layout_.schedule)) return;
+  const std::string warning =
+      parallel::pipeline::few_micro_batches_warning(parallel::pipeline::make_schedule(
+          layout_.schedule, {.stages = static_cast<int>(layout_.pp),
+                             .micro_batches = static_cast<int>(micro_batches),
+                             .chunks_per_stage = static_cast<int>(layout_.chunks)}));
+  if (warning.empty()) return;
+  warned_ = true;
+  log_->say(warning);
 }
 
 void Trainer::add_time(double seconds, double wait_s) {
