@@ -1,8 +1,9 @@
 """Layouts from the command line: runs, and layouts that cannot run: one line, before any weight is loaded."""
 
+import pathlib
 import unittest
 
-from program import ProgramTest
+from program import PROGRAM, ProgramTest, run
 
 SCHEDULE = """micro_batches,{count}
 0,{first}
@@ -44,6 +45,19 @@ class Layouts(ProgramTest):
             _, many = self.runs(ranks, *few, *settings)
             for a, b in zip(one["metrics"]["loss"], many["metrics"]["loss"], strict=True):
                 self.assertAlmostEqual(a, b, delta=1e-4, msg=str(settings))
+
+    def test_the_example_of_a_model_of_ones_own(self):
+        program = pathlib.Path(PROGRAM).parent / "hybrid_transformer"
+        if not program.exists():
+            self.skipTest("examples are not built")
+        outputs = set()
+        for ranks, flags in ((1, []), (2, ["--tp", "2"]), (2, ["--pp", "2"]),
+                             (4, ["--tp", "2", "--pp", "2"]), (4, ["--pp", "2", "--zero", "1"])):
+            done = run("launch", "-n", ranks, "--", program, "--steps", 26, *flags)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            outputs.add(done.stdout)
+        self.assertEqual(len(outputs), 1, outputs)
+        self.assertIn("step 26: loss", outputs.pop())
 
     def test_layouts_that_cannot_run(self):
         self.fails(2, "parallel.pp", "does not divide", settings=["parallel.pp=3"])

@@ -49,7 +49,8 @@ class Readme(unittest.TestCase):
         example = " ".join((SOURCE / "examples/ddp_custom_module.cc").read_text().split())
         for line in re.search(r"```cpp\n(.*?)```", README, re.DOTALL)[1].splitlines():
             self.assertIn(" ".join(line.split()), example)
-        self.code_is_of("docs/distribute-your-own-module.md", "tests/parallel/guide_test.cc")
+        self.code_is_of("docs/distribute-your-own-module.md", "tests/parallel/guide_test.cc",
+                        "examples/hybrid_transformer.cc")
 
     def test_make_targets_exist(self):
         targets = {code.split()[1] for code in INLINE + SHOWN if re.fullmatch(r"make [a-z-]+", code)}

@@ -132,7 +132,17 @@ void Hybrid::init(uint64_t seed) {
   for (Engine* engine : engines_) engine->init(seed);
 }
 
-double Hybrid::run(std::span<const MicroBatch> micro_batches, std::vector<double>* losses) {
+double Hybrid::run(std::span<const MicroBatch> given, std::vector<double>* losses) {
+  std::vector<MicroBatch> micro_batches(given.begin(), given.end());
+  for (MicroBatch& micro_batch : micro_batches) {
+    micro_batch.context.tp = tp();
+    if (micro_batch.rows == 0 && micro_batch.context.tokens.defined()) {
+      micro_batch.rows = own_rows(micro_batch.context.tokens.size(0));
+    }
+    if (!micro_batch.loss) {
+      micro_batch.loss = [](const at::Tensor& output, const nn::Context&) { return output; };
+    }
+  }
   std::vector<double> by_micro_batch;
   double sum = 0;
   if (pipeline_) {

@@ -91,7 +91,9 @@ class Hybrid {
   void init(uint64_t seed);
 
   // Forward and backward of the micro-batches, then the sum of gradients over the ranks. Returns
-  // what this rank adds to the loss. `losses` gets, on ranks that have them, each micro-batch's.
+  // what this rank adds to the loss. The context's tp is set here; rows of 0 are those of its
+  // tokens, and without a loss function the chain's output is the loss. `losses` gets, on ranks
+  // that have them, each micro-batch's.
   double run(std::span<const MicroBatch> micro_batches, std::vector<double>* losses = nullptr);
   // The 2-norm of all gradients; after run().
   double grad_norm() const;

@@ -68,7 +68,6 @@ double StepRunner::accumulate(const StepWork& work) {
     const data::PackedBatch& batch = work.micro_batches[m];
     parallel::Hybrid::MicroBatch& micro_batch = micro_batches.emplace_back();
     micro_batch.context = context_of(work, m);
-    micro_batch.rows = parts_.model.own_rows(batch.rows());
     micro_batch.loss = [this, &work, &batch](const at::Tensor& output, const nn::Context& context) {
       if (const tasks::ChainTask* chain = parts_.task.as_chain()) {
         return chain->loss_of(output, batch, context, work.counts);
@@ -103,7 +102,6 @@ nn::Context StepRunner::context_of(const StepWork& work, size_t micro_batch) {
   context.dropout = batch.dropout_key(parts_.seed, static_cast<uint64_t>(work.step));
   context.training = true;
   context.recompute = layout.recompute;
-  context.tp = parts_.model.tp();
   if (layout.cp > 1) {
     context.cp = std::make_shared<const nn::ContextParallel>(
         parts_.model.groups().along({comm::Axis::kCp}),
