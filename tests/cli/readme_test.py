@@ -66,7 +66,7 @@ class Readme(unittest.TestCase):
                 section = found[1]
             elif found := re.match(r"(\w+) =", line):
                 keys.add(f"{section}.{found[1]}")
-        named = {found[1] for code in INLINE if (found := re.match(r"((?:data|checkpoint|log|train|eval|optim)\.\w+)", code))}
+        named = {found[1] for code in INLINE if (found := re.match(r"((?:data|checkpoint|log|train|eval|optim|parallel|comm)\.\w+)", code))}
         self.assertIn("checkpoint.keep", named)
         self.assertEqual(named - keys, set())
 
