@@ -40,6 +40,21 @@ Schedule schedule_of(const Layout& layout, size_t micro_batches) {
                         .chunks_per_stage = static_cast<int>(layout.chunks)}));
 }
 
+// A Param has one memory and one engine: what units of two chunks use must be two of them.
+void refuse_shared(const nn::Chain& chain, const std::vector<size_t>& cuts) {
+  std::map<const nn::Param*, size_t> holder;
+  for (size_t c = 0; c + 1 < cuts.size(); ++c) {
+    for (const nn::Param* param : nn::params_once(chain.units(cuts[c], cuts[c + 1]))) {
+      if (holder.emplace(param, c).second) continue;
+      throw input_error(
+          "parameter ", param->spec.name,
+          " is used in two chunks of the pipeline: give each unit a Param of its own, "
+          "the first with spec.tie = nn::Tie::kOriginal, the other a copy of its spec "
+          "with kCopy");
+    }
+  }
+}
+
 }  // namespace
 
 // What several stages need.
@@ -98,10 +113,15 @@ void Hybrid::add_chunk(int place, size_t begin, size_t end,
 }
 
 void Hybrid::make_pipeline(comm::World& world) {
+  if (options_.width < 1) {
+    throw input_error(
+        "HybridOptions::width: a pipeline must know the columns of what units pass on");
+  }
   pipeline_ = std::make_unique<Pipeline>();
   pipeline_->rank_of_chunk = schedule_of(layout_, 1).rank_of_chunk;
   const std::vector<size_t> cuts = pipeline::cut_units(
       unit_costs(chain_->units()), static_cast<int>(pipeline_->rank_of_chunk.size()));
+  refuse_shared(*chain_, cuts);
   std::vector<pipeline::ChunkPart> parts;
   for (size_t c = 0; c + 1 < cuts.size(); ++c) {
     if (pipeline_->rank_of_chunk[c] != groups_.here().pp) continue;
