@@ -22,6 +22,24 @@ class Commands(ProgramTest):
         self.expect_error(run("train", "x.toml", "--reprot", "f"), 2, "--reprot")
         self.expect_error(run("eval", self.model), 2, "--data")
 
+    def test_a_schedule_is_shown_written_read_back_and_refused(self):
+        file, report = self.folder / "s.csv", self.folder / "report.json"
+        first = run("schedule", "1f1b", "--stages", 2, "--micro-batches", 4, "--csv", file, "--report", report)
+        self.assertEqual(first.returncode, 0, first.stderr)
+        self.assertIn("rank 1 | .   F0  BW0 --- F1", first.stdout)
+        metrics = json.loads(report.read_text())["metrics"]
+        self.assertAlmostEqual(metrics["bubble"], 1 / 5)
+        self.assertEqual(metrics["peak_activation"], [2, 1])
+        trace = self.folder / "trace.json"
+        again = run("schedule", file, "--trace", trace)
+        self.assertEqual(again.stdout, first.stdout)
+        self.assertTrue(any(e["name"] == "BW3" for e in json.loads(trace.read_text())["traceEvents"]))
+        file.write_text(file.read_text().replace("1,F0,BW0,F1,BW1", "1,F0,BW0,BW1,F1"))
+        refused = run("schedule", file)
+        self.expect_error(refused, 2, "s.csv: rank 1, action 3 (BW1): F1 must come before it")
+        self.assertIn("[BW1]", refused.stdout)
+        self.expect_error(run("schedule", "1f1bb"), 2, "did you mean '1f1b'?")
+
     def test_print_config_can_be_read_back(self):
         first = run("train", self.config, "--print-config", "--set", "optim.lr=0.25")
         self.assertEqual(first.returncode, 0, first.stderr)

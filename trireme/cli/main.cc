@@ -49,6 +49,7 @@ int parse_and_run(int argc, char** argv) {
   add_eval_command(app, run);
   add_predict_command(app, run);
   add_generate_command(app, run);
+  add_schedule_command(app, run);
   add_serve_command(app, run);
   add_import_command(app, run);
   add_export_command(app, run);
@@ -77,9 +78,9 @@ CLI::App* add_command(CLI::App& parent, const std::string& name, const std::stri
 }
 
 const std::vector<std::string>& command_names() {
-  static const std::vector<std::string> names = {"bench",    "demo",  "doctor", "data",
-                                                 "launch",   "train", "eval",   "predict",
-                                                 "generate", "serve", "import", "export"};
+  static const std::vector<std::string> names = {
+      "bench",   "demo",     "doctor",   "data",  "launch", "train", "eval",
+      "predict", "generate", "schedule", "serve", "import", "export"};
   return names;
 }
 

@@ -50,7 +50,7 @@ std::vector<size_t> cut_units(std::span<const double> costs, int chunks) {
                       "into ",
                       chunks,
                       " pipeline chunks: lower parallel.pp or "
-                      "parallel.chunks_per_stage");
+                      "parallel.chunks");
   }
   std::vector<double> sums{0};
   for (const double cost : costs) {
