@@ -4,6 +4,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include "trireme/base/error.h"
 #include "trireme/comm/testing.h"
 #include "trireme/nn/layers.h"
 #include "trireme/nn/loss.h"
@@ -125,6 +126,20 @@ TEST(TensorParallel, LinearCrossEntropyIsTheWholeOne) {
       });
     }
   }
+}
+
+TEST(TensorParallel, APartOfAnotherLayoutIsRefused) {
+  Mlp mlp;
+  mlp.give_values({.rank = 1, .size = 2});
+  EXPECT_THROW(mlp.forward(at::ones({kT, kIn}), {}), Error);
+  comm::run_ranks(3, [](comm::World& world) {
+    const TensorParallel tp{world.world_group()};
+    Context context;
+    context.tp = &tp;
+    Mlp whole;
+    whole.give_values({});
+    EXPECT_THROW(whole.forward(at::ones({kT, kIn}), context), Error);
+  });
 }
 
 // Rows and columns that come together have the gradients of what every rank does alike.

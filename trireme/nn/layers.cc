@@ -321,6 +321,7 @@ at::Tensor self_attention(const at::Tensor& qkv, int64_t all_heads, bool causal,
 at::Tensor embedding_sum(const at::Tensor& root, Param& word, Param& position, Param* type,
                          const Context& context) {
   const TensorParallel* tp = word.spec.tp == TpKind::kShard ? tensor_parallel(context) : nullptr;
+  expect_own_part(word, tp);
   // A table that is not cut is looked up for this rank's rows alone.
   const at::Tensor tokens = tp != nullptr ? context.tokens : own_rows(context.tokens, context);
   const at::Tensor positions = own_rows(context.positions, context);

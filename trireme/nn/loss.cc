@@ -93,6 +93,7 @@ class LogitsChunks {
         rows_(std::max<int64_t>(options.chunk_rows, 1)),
         tp_(options.tp) {
     const int64_t vocabulary = weight.spec.shape[0];
+    expect_own_part(weight, tp_);
     first_ = tp_ != nullptr ? slice_of(vocabulary, tp_->slice()).begin : 0;
     if (tp_ == nullptr) return;
     if (labels_.numel() > 0 && labels_.max().item<int64_t>() >= vocabulary) {
@@ -201,11 +202,11 @@ at::Tensor linear_cross_entropy(const at::Tensor& x, Param& weight, const at::Te
   std::vector<at::Tensor> kept;  // by chunk, as far as they are kept
   const bool keeps = recording({x});
   std::shared_ptr<const LogitsChunks> chunks;
+  const TensorParallel* tp = weight.spec.tp == TpKind::kShard ? tensor_parallel(context) : nullptr;
   {
     at::NoGradGuard no_grad;
-    chunks = std::make_shared<LogitsChunks>(
-        x.detach(), weight, labels,
-        LogitsChunks::Options{count, memory.chunk_rows, tensor_parallel(context)});
+    chunks = std::make_shared<LogitsChunks>(x.detach(), weight, labels,
+                                            LogitsChunks::Options{count, memory.chunk_rows, tp});
     for (int64_t c = 0; c < chunks->size(); ++c) {
       LogitsChunks::Made made = chunks->make(c);
       sum += made.loss_sum;

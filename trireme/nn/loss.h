@@ -33,7 +33,7 @@ struct LogitsMemory {
 // 50,257 makes of a batch is never there as a whole. Forward leaves the gradient in a chunk's
 // logits; backward multiplies it, and makes again the chunks that were too many to keep.
 //
-// Under tensor parallelism W is cut by rows and every rank has all rows of x: each makes the logits
+// Where tensor parallelism cuts W, by rows, every rank has all rows of x: each makes the logits
 // of its words, the ranks exchange three numbers a row, and x's gradient is this rank's share
 // (all_rows(x, RowUse::kCut, context) before sums it). The loss is the same bits on all ranks.
 at::Tensor linear_cross_entropy(const at::Tensor& x_th, Param& weight, const at::Tensor& labels_t,

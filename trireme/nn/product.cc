@@ -68,6 +68,7 @@ at::Tensor column_backward(const at::Tensor& dy, const at::Tensor& x, const Prod
 
 at::Tensor product(const at::Tensor& x, const Product& p, const Context& context) {
   const TensorParallel* tp = p.cut == TpCut::kNone ? nullptr : tensor_parallel(context);
+  if (p.cut != TpCut::kNone) expect_own_part(p.weight, tp);
   const bool column = p.cut == TpCut::kColumn;
   at::Tensor y;
   {

@@ -43,6 +43,16 @@ const TensorParallel* tensor_parallel(const Context& context) {
   return context.tp != nullptr && context.tp->group.size() > 1 ? context.tp : nullptr;
 }
 
+void expect_own_part(const Param& param, const TensorParallel* tp) {
+  const TpSlice own = tp != nullptr ? tp->slice() : TpSlice{};
+  if (param.spec.tp != TpKind::kShard) return;
+  if (param.slice.rank != own.rank || param.slice.size != own.size) {
+    throw run_error(param.spec.name, " holds part ", param.slice.rank, " of ", param.slice.size,
+                    ", and this is rank ", own.rank, " of ", own.size,
+                    " of tensor parallelism; give Params storage with its slice()");
+  }
+}
+
 at::Tensor own_rows(const at::Tensor& all_rows, const Context& context) {
   const TensorParallel* tp = tensor_parallel(context);
   return tp != nullptr && tp->sequence ? rows_of_rank(all_rows, *tp) : all_rows;

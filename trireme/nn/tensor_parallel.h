@@ -35,6 +35,10 @@ struct TensorParallel {
 // The context's, or null where there is nothing to share: none, or a group of one.
 const TensorParallel* tensor_parallel(const Context& context);
 
+// Throws run_error unless a Param that is cut holds this rank's part: whoever gave it storage knew
+// of another layout. tp null: one rank.
+void expect_own_part(const Param& param, const TensorParallel* tp);
+
 // This rank's rows of a tensor that has all T of them, where sequence parallelism cuts rows; a
 // view. The tensor itself otherwise. Throws input_error when size does not divide T.
 at::Tensor own_rows(const at::Tensor& all_rows, const Context& context);
