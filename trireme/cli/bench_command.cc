@@ -11,6 +11,7 @@
 
 #include "trireme/base/clock.h"
 #include "trireme/base/error.h"
+#include "trireme/cli/bench_commands.h"
 #include "trireme/cli/command.h"
 #include "trireme/cli/session.h"
 #include "trireme/comm/plain_loop.h"
@@ -251,6 +252,7 @@ int bench_all_reduce(const AllReduceArguments& arguments, const std::vector<std:
 void add_bench_command(CLI::App& app, Run& run) {
   CLI::App* bench = add_command(app, "bench", "Measure what this machine gives.");
   bench->require_subcommand(1);
+  add_bench_machine_command(*bench, run);
   auto arguments = std::make_shared<AllReduceArguments>();
   CLI::App* command =
       add_command(*bench, "allreduce", "All-reduce between ranks of this host, cold and hot.");

@@ -25,6 +25,7 @@ void add_export_command(CLI::App& app, Run& run);
 void add_generate_command(CLI::App& app, Run& run);
 void add_import_command(CLI::App& app, Run& run);
 void add_launch_command(CLI::App& app, Run& run);
+void add_plan_command(CLI::App& app, Run& run);
 void add_predict_command(CLI::App& app, Run& run);
 void add_schedule_command(CLI::App& app, Run& run);
 void add_serve_command(CLI::App& app, Run& run);

@@ -47,6 +47,7 @@ int parse_and_run(int argc, char** argv) {
   add_launch_command(app, run);
   add_train_command(app, run);
   add_eval_command(app, run);
+  add_plan_command(app, run);
   add_predict_command(app, run);
   add_generate_command(app, run);
   add_schedule_command(app, run);
@@ -79,8 +80,8 @@ CLI::App* add_command(CLI::App& parent, const std::string& name, const std::stri
 
 const std::vector<std::string>& command_names() {
   static const std::vector<std::string> names = {
-      "bench",   "demo",     "doctor",   "data",  "launch", "train", "eval",
-      "predict", "generate", "schedule", "serve", "import", "export"};
+      "bench", "demo",    "doctor",   "data",     "launch", "train",  "eval",
+      "plan",  "predict", "generate", "schedule", "serve",  "import", "export"};
   return names;
 }
 

@@ -34,6 +34,7 @@ struct RunSetup {
   Schema schema;
 
  private:
+  friend class PlannedModel;
   // The folder with config.json.
   std::string model_folder() const;
 };

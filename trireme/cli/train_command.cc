@@ -7,9 +7,11 @@
 #include "trireme/base/progress.h"
 #include "trireme/checkpoint/folder.h"
 #include "trireme/cli/command.h"
-#include "trireme/cli/run_setup.h"
+#include "trireme/cli/plan_setup.h"
 #include "trireme/cli/session.h"
 #include "trireme/models/weights.h"
+#include "trireme/plan/holders.h"
+#include "trireme/train/meters.h"
 #include "trireme/train/run_layout.h"
 #include "trireme/train/stop_signal.h"
 #include "trireme/train/trainer.h"
@@ -23,6 +25,7 @@ struct TrainArguments {
   std::string resume;
   std::string report;
   std::string ledger;
+  std::string device;
   bool print_config = false;
 };
 
@@ -36,6 +39,42 @@ parallel::TensorReader open_pretrained(const io::HfFolder& folder, uint64_t seed
       [weights](const std::string& name, const at::Tensor& whole) { weights->read(name, whole); };
 }
 
+// What rank 0 says of the layout: who holds what when it begins, what came of the plan when it
+// ends.
+class LayoutWords {
+ public:
+  LayoutWords(const RunSetup& setup, const comm::World& world, const tasks::Task& task,
+              const parallel::Layout& layout, const std::string& device, int64_t data_bytes)
+      : model_(setup) {
+    const auto units =
+        layout.pp > 1 && !model_.stage_units().empty() ? model_.stage_units() : model_.units();
+    holders_ = plan::table(plan::holders(units, compute_dtype(setup.config), layout));
+    if (device.empty()) return;
+    machine_ = plan::read_machine(device);
+    lengths_ = sample_lengths(task);
+    plan::PlanInput input = plan_input(setup, model_, lengths_, data_bytes, machine_);
+    input.ranks_per_host = world.local_size();
+    input.threads = world.threads();
+    plan_ = plan::make_plan(input, layout);
+  }
+
+  const std::string& holders() const { return holders_; }
+  void add_to(const train::TrainResult& result, Report& report) const {
+    if (!plan_) return;
+    report.metrics["plan"] = plan_->to_json();
+    std::cerr << plan::compare(*plan_, {.tokens_per_s = result.real_tokens_per_s,
+                                        .peak_rss_bytes = result.peak_rss_bytes})
+              << '\n';
+  }
+
+ private:
+  PlannedModel model_;
+  plan::Machine machine_;
+  std::vector<int32_t> lengths_;
+  std::string holders_;
+  std::optional<plan::Plan> plan_;
+};
+
 int train(const TrainArguments& arguments) {
   RunSetup setup(arguments.config, arguments.set);
   if (arguments.print_config) {
@@ -45,10 +84,19 @@ int train(const TrainArguments& arguments) {
   auto world = join_world(setup.world_options());
   if (!setup.config.comm.flight_dir.empty()) ensure_dir(setup.config.comm.flight_dir);
   const bool first = world->rank() == 0;
+  const int64_t before = train::process_memory().private_bytes;
   TrainedTask trained(setup);
+  const int64_t data_bytes = train::process_memory().private_bytes - before;
   tasks::Task& task = trained.task();
-  train::run_layout(setup.config, {world->size(), world->rank()}, task,
-                    [&](const std::string& key) { return setup.schema.where(key); });
+  const parallel::Layout layout =
+      train::run_layout(setup.config, {world->size(), world->rank()}, task,
+                        [&](const std::string& key) { return setup.schema.where(key); });
+
+  std::optional<LayoutWords> words;
+  if (first) {
+    words.emplace(setup, *world, task, layout, arguments.device, data_bytes);
+    std::cerr << words->holders();
+  }
 
   // Only now: until here there is nothing to save, and a signal ends the process at once, also
   // while it waits for ranks that will not come.
@@ -79,6 +127,7 @@ int train(const TrainArguments& arguments) {
     report.config = setup.schema.to_json();
     report.world = describe(*world);
     result.add_to(report);
+    words->add_to(result, report);
     report.write(arguments.report);
     std::cerr << summary(result) << std::endl;
   }
@@ -105,6 +154,11 @@ void add_train_command(CLI::App& app, Run& run) {
       ->type_name("DIR");
   add_output_option(*command, "--ledger", &arguments->ledger,
                     "Append each step's samples to this file, one JSON line a step.");
+  command
+      ->add_option("--device", arguments->device,
+                   "A report of `trireme bench machine`: says at the end what was planned beside "
+                   "what was measured.")
+      ->type_name("FILE");
   command->add_flag("--print-config", arguments->print_config,
                     "Print every key with its value and its line of help, and stop.");
   add_report_option(*command, &arguments->report);

@@ -5,9 +5,8 @@
 #include "trireme/models/weights.h"
 
 namespace trireme::tasks {
-namespace {
 
-models::Gpt2Config read_config(const io::HfFolder& folder, const LmModelOptions& options) {
+models::Gpt2Config read_gpt2_config(const io::HfFolder& folder, const LmModelOptions& options) {
   models::Gpt2Config config = models::Gpt2Config::from_json(folder.config(), folder.config_path());
   if (options.attention_dropout >= 0) config.attn_pdrop = options.attention_dropout;
   if (options.hidden_dropout >= 0) {
@@ -17,12 +16,10 @@ models::Gpt2Config read_config(const io::HfFolder& folder, const LmModelOptions&
   return config;
 }
 
-}  // namespace
-
 LmModel::LmModel(const std::string& folder, const LmModelOptions& options)
     : folder_(folder),
       tokenizer_folder_(options.tokenizer.empty() ? folder : options.tokenizer),
-      config_(read_config(folder_, options)),
+      config_(read_gpt2_config(folder_, options)),
       tokenizer_(text::Tokenizer::load(tokenizer_folder_)),
       gpt2_(std::make_unique<models::Gpt2LmHeadModel>(config_, options.tied_head)) {
   if (tokenizer_.vocab_size() > config_.vocab_size) {

@@ -24,6 +24,9 @@ struct LmModelOptions {
   models::TiedHead tied_head = models::TiedHead::kShares;
 };
 
+// The folder's config.json, with the options' dropouts.
+models::Gpt2Config read_gpt2_config(const io::HfFolder& folder, const LmModelOptions& options);
+
 class LmModel {
  public:
   // Reads config.json and the tokenizer; weights come later, into whatever storage the Params are

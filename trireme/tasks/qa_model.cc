@@ -14,15 +14,6 @@
 namespace trireme::tasks {
 namespace {
 
-models::BertConfig read_config(const io::HfFolder& folder, const QaModelOptions& options) {
-  models::BertConfig config = models::BertConfig::from_json(folder.config(), folder.config_path());
-  if (options.attention_dropout >= 0)
-    config.attention_probs_dropout_prob = options.attention_dropout;
-  if (options.hidden_dropout >= 0) config.hidden_dropout_prob = options.hidden_dropout;
-  config.num_labels = 2;  // start and end, whatever task the folder was for before
-  return config;
-}
-
 data::WindowOptions fitted(data::WindowOptions windows, const models::BertConfig& config) {
   if (windows.max_length == 0) {
     const data::WindowOptions usual;
@@ -36,9 +27,18 @@ data::WindowOptions fitted(data::WindowOptions windows, const models::BertConfig
 
 }  // namespace
 
+models::BertConfig read_bert_config(const io::HfFolder& folder, const QaModelOptions& options) {
+  models::BertConfig config = models::BertConfig::from_json(folder.config(), folder.config_path());
+  if (options.attention_dropout >= 0)
+    config.attention_probs_dropout_prob = options.attention_dropout;
+  if (options.hidden_dropout >= 0) config.hidden_dropout_prob = options.hidden_dropout;
+  config.num_labels = 2;  // start and end, whatever task the folder was for before
+  return config;
+}
+
 QaModel::QaModel(const std::string& folder, const QaModelOptions& options)
     : folder_(folder),
-      config_(read_config(folder_, options)),
+      config_(read_bert_config(folder_, options)),
       windows_(fitted(options.windows, config_)),
       tokenizer_(text::Tokenizer::load(folder)),
       bert_(std::make_unique<models::BertForQuestionAnswering>(config_)) {

@@ -30,6 +30,9 @@ struct QaModelOptions {
   data::WindowOptions windows{.max_length = 0};
 };
 
+// The folder's config.json, with the options' dropouts.
+models::BertConfig read_bert_config(const io::HfFolder& folder, const QaModelOptions& options);
+
 // Start and end logits of one window's tokens.
 struct QaLogits {
   std::vector<float> start, end;
