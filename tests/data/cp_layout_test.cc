@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
+#include <functional>
 #include <map>
 #include <numeric>
 
@@ -120,8 +122,8 @@ TEST_P(CpLayoutProperty, HoldsOnRandomBatches) {
         } else {
           ASSERT_EQ(p.rows, length);
         }
-        for (int32_t t = 0; t < p.rows; ++t)
-          ++seen[static_cast<size_t>(p.sequence)][static_cast<size_t>(p.begin + t)];
+        std::vector<int>& rows = seen[static_cast<size_t>(p.sequence)];
+        for (int32_t t = p.begin; t < p.begin + p.rows; ++t) ++rows[static_cast<size_t>(t)];
       }
       for (const auto& [sequence, pieces_here] : count) ASSERT_EQ(pieces_here, 2);
       ASSERT_LE(row, layout.rows);
