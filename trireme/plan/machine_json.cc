@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "trireme/base/error.h"
+#include "trireme/base/files.h"
 #include "trireme/base/text_distance.h"
 #include "trireme/plan/machine.h"
 
@@ -254,12 +255,11 @@ Machine machine_from_json(const Json& json, const std::string& where) {
 }
 
 Machine read_machine(const std::string& file) {
+  const auto how = cat("make one with trireme bench machine --report ", file);
+  if (!file_exists(file)) throw input_error(file, ": no such file; ", how);
   const Json report = read_json_file(file);
   if (!report.is_object() || !report.contains("command") || report["command"] != kCommand) {
-    throw input_error(file,
-                      ": is no report of trireme bench machine; make one with trireme bench "
-                      "machine --report ",
-                      file);
+    throw input_error(file, ": is no report of trireme bench machine; ", how);
   }
   return machine_from_json(require(report, "metrics", file), cat(file, ": metrics"));
 }
