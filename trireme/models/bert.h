@@ -64,8 +64,8 @@ class BertEncoder {
   nn::Chain chain_;
 };
 
-// tanh(dense(x)) of each sequence's first row: [B, H]. x has all rows that sequence parallelism cuts;
-// a context-parallel rank has fewer sequences: those of data::CpShard::first_sequences.
+// tanh(dense(x)) of each sequence's first row: [B, H]. x has all rows that sequence parallelism
+// cuts; a context-parallel rank has fewer sequences: those of data::CpShard::first_sequences.
 class BertPooler {
  public:
   explicit BertPooler(const BertConfig& config);

@@ -509,8 +509,8 @@ RowSum exp_sum(const T* x, int64_t n) {
   return {peak, hsum(sum)};
 }
 
-// x becomes (softmax - onehot(label)) * scale, where sum is of the whole row; no label in x: none of
-// [0, n).
+// x becomes (softmax - onehot(label)) * scale, where sum is of the whole row; no label in x: none
+// of [0, n).
 template <class T>
 void cross_entropy_row_gradient(T* x, RowSum sum, int64_t label, float scale, int64_t n) {
   const float factor = scale / sum.total;
@@ -548,8 +548,8 @@ void cross_entropy(void* logits_, const int64_t* labels, float grad_scale, doubl
 }
 
 template <class T>
-void cross_entropy_part_sums(const void* logits_, const int64_t* labels, int64_t first,
-                             float* sums, int64_t n, int64_t begin, int64_t end) {
+void cross_entropy_part_sums(const void* logits_, const int64_t* labels, int64_t first, float* sums,
+                             int64_t n, int64_t begin, int64_t end) {
   const T* logits = in<T>(logits_);
   for (int64_t t = begin; t < end; ++t) {
     const T* x = logits + t * n;
@@ -579,14 +579,22 @@ void cross_entropy_part_gradient(void* logits_, const int64_t* labels, int64_t f
 
 template <class T>
 constexpr ElementOps element_ops() {
-  return {bias_gelu<T>,        bias_gelu_backward<T>,
-          dropout_add_norm<T>, dropout_add_norm_backward<T>,
-          dropout_add<T>,      dropout<T>,
-          column_sums<T>,      embedding_sum<T>,
-          scatter_add<T>,      softmax<T>,
-          softmax_backward<T>, row_dots<T>,
-          store_rows<T>,       cross_entropy<T>,
-          cross_entropy_part_sums<T>, cross_entropy_part_gradient<T>};
+  return {bias_gelu<T>,
+          bias_gelu_backward<T>,
+          dropout_add_norm<T>,
+          dropout_add_norm_backward<T>,
+          dropout_add<T>,
+          dropout<T>,
+          column_sums<T>,
+          embedding_sum<T>,
+          scatter_add<T>,
+          softmax<T>,
+          softmax_backward<T>,
+          row_dots<T>,
+          store_rows<T>,
+          cross_entropy<T>,
+          cross_entropy_part_sums<T>,
+          cross_entropy_part_gradient<T>};
 }
 
 #include "trireme/kernels/isa/reduce.inl"
