@@ -386,17 +386,24 @@ struct CallsBefore final : torch::autograd::PostAccumulateGradHook {
   std::vector<size_t>* calls;
 };
 
-TEST(DataParallel, SumsBeginWhileBackwardGoesOnAndOnlyInTheLastMicroBatch) {
+// Of a module's parameters in an engine, which is what DataParallel has.
+TEST(ModuleParams, SumsBeginWhileBackwardGoesOnAndOnlyInTheLastMicroBatch) {
   const auto model = make_model<ConvNet>();
   testing::RecordingGroup group;
   std::vector<size_t> calls;
   torch::autograd::impl::set_post_acc_grad_hooks(model->conv1->weight,
                                                  std::make_unique<CallsBefore>(group, &calls));
-  DataParallel dp(*model, group, {.module = {.bucket_bytes = 200}});
-  dp.begin_step(2);
-  dp.backward(loss_sum(*model, images(4, 0), 0, 4));
+  ModuleParams params(*model, {.bucket_bytes = 200});
+  Engine engine(params.units(), group, {});
+  engine.init(1);
+  params.attach(at::kFloat);
+  engine.begin_step(2);
+  loss_sum(*model, images(4, 0), 0, 4).backward();
+  engine.end_micro_batch();
   EXPECT_THAT(group.calls, IsEmpty());
-  dp.backward(loss_sum(*model, images(4, 1), 0, 4));
+  loss_sum(*model, images(4, 1), 0, 4).backward();
+  engine.end_micro_batch();
+  engine.finish_step();
   // Of three buckets the first layer's alone had not begun when its gradient came.
   EXPECT_THAT(calls, ElementsAre(0U, 2U));
   EXPECT_THAT(group.calls, ElementsAre(StartsWith("grads/fc.weight..fc.bias:"),
