@@ -177,6 +177,8 @@ TEST(FlatLayout, ATiedParamLiesAloneAndAlikeOnBothStages) {
   EXPECT_FALSE(first[0].copy);
   EXPECT_TRUE(last[0].copy);
   EXPECT_FALSE(last[1].copy);
+  table.spec.frozen = true;
+  EXPECT_THROW(lay_out({{"head", {&bias, &table}}}, 3), Error);
 }
 
 // Whatever the slices and the shards, every element of every part is on one rank once, if it is

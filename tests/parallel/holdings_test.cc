@@ -112,6 +112,30 @@ TEST(Holdings, RefuseAModelThatIsNotAllThere) {
   });
 }
 
+// The slices of the cut tensor differ in size, so tensor-parallel ranks' shards end at different
+// elements of the one that they hold alike.
+TEST(Holdings, WhatTensorParallelRanksHoldAlikeCountsOnce) {
+  comm::run_ranks(4, [](comm::World& world) {
+    comm::MeshGroups groups(world, comm::Mesh({.dp = 2, .tp = 2}));
+    nn::Param cut(nn::matrix_spec("cut", 3, 32, 0.1)), norm(nn::matrix_spec("norm", 128, 1, 0.1));
+    cut.spec.tp = nn::TpKind::kShard;
+    Engine engine({{"unit", {&cut, &norm}}}, groups.along({comm::Axis::kDp}),
+                  {.zero_stage = 1, .join_values = false, .tp = &groups.along({comm::Axis::kTp})});
+    const Holdings holdings(world.world_group(), {{&engine}});
+    load_masters(holdings, [](const std::string& name, const at::Tensor& whole) {
+      whole.copy_(made_up(name, whole.sizes().vec(), 2));
+    });
+    const Holdings::Collected flats =
+        holdings.collect(holdings.entries()[0], engine.flat_buffers()[0].master);
+    if (world.rank() == 0) {
+      EXPECT_TRUE(at::equal(flats.tensor(0), made_up("cut", {3, 32}, 2)));
+      EXPECT_TRUE(at::equal(flats.tensor(1), made_up("norm", {128, 1}, 2)));
+    }
+    EXPECT_TRUE(at::equal(norm.value, made_up("norm", {128, 1}, 2)));
+    world.world_group().barrier("end of a run");
+  });
+}
+
 TEST(Holdings, ATensorWithoutElementsIsThere) {
   comm::run_ranks(2, [](comm::World& world) {
     nn::Param none(nn::matrix_spec("none", 0, 3, 0.1)), some(nn::matrix_spec("some", 40, 1, 0.1));

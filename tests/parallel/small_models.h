@@ -9,14 +9,17 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "trireme/comm/mesh.h"
 #include "trireme/comm/world.h"
 #include "trireme/data/packed_batch.h"
 #include "trireme/models/bert.h"
 #include "trireme/models/gpt2.h"
 #include "trireme/nn/loss.h"
+#include "trireme/nn/tensor_parallel.h"
 #include "trireme/optim/adamw.h"
 #include "trireme/parallel/engine.h"
 #include "trireme/parallel/global_norm.h"
@@ -156,6 +159,8 @@ struct SmallRun {
   at::ScalarType dtype = at::kFloat;
   int zero_stage = 0;
   bool join_values = false;
+  int tp = 1;  // tensor-parallel ranks, neighbours; the others share the samples out
+  bool sequence_parallel = false;
   int micro_batches = 1;
   bool recompute = false;
   int64_t steps = 2;
@@ -195,12 +200,20 @@ class Assembly {
 // Trains on this rank; `result` is of all ranks together, losses of rank 0.
 inline void train_small(comm::World& world, SmallModel& model, const SmallRun& run,
                         Assembly& assembly, SmallResult& result) {
-  comm::Group& group = world.world_group();
+  std::optional<comm::MeshGroups> groups;
+  if (run.tp > 1) groups.emplace(world, comm::Mesh({.dp = world.size() / run.tp, .tp = run.tp}));
+  comm::Group& group = groups ? groups->along({comm::Axis::kDp}) : world.world_group();
+  std::optional<nn::TensorParallel> tp;
+  if (groups)
+    tp.emplace(nn::TensorParallel{groups->along({comm::Axis::kTp}), run.sequence_parallel});
   parallel::Engine engine(model.units(), group,
                           {.compute_dtype = run.dtype,
                            .zero_stage = run.zero_stage,
                            .unused = run.unused,
-                           .join_values = run.join_values});
+                           .join_values = run.join_values,
+                           .tp = tp ? &tp->group : nullptr,
+                           .sequence_parallel = run.sequence_parallel,
+                           .model = tp ? &tp->group : nullptr});
   engine.init(7);
   // An epsilon that keeps the noise of gradients that are truly zero (a key's bias) small.
   optim::AdamW adamw(engine.flat_buffers(), {.eps = 1e-2});
@@ -210,8 +223,8 @@ inline void train_small(comm::World& world, SmallModel& model, const SmallRun& r
     for (int m = 0; m < run.micro_batches; ++m) {
       std::vector<int64_t> mine;  // unequal shares, some empty
       for (int64_t i = 0; i < kSamples; ++i) {
-        const int64_t part = i % (world.size() * run.micro_batches);
-        if (part == world.rank() * run.micro_batches + m) mine.push_back(i);
+        const int64_t part = i % (group.size() * run.micro_batches);
+        if (part == group.rank() * run.micro_batches + m) mine.push_back(i);
       }
       const data::PackedBatch batch = pack_samples(mine, model.token_types());
       nn::Context context;
@@ -223,6 +236,7 @@ inline void train_small(comm::World& world, SmallModel& model, const SmallRun& r
       context.training = true;
       context.hooks = &engine;
       context.recompute = run.recompute;
+      context.tp = tp ? &*tp : nullptr;
       const at::Tensor share = model.loss(batch, mine, context);
       loss += share.item<double>();
       share.backward();
@@ -244,7 +258,7 @@ inline void train_small(comm::World& world, SmallModel& model, const SmallRun& r
   for (const nn::Param* param : nn::params_once(model.units())) {
     EXPECT_EQ(param->value.defined(), run.zero_stage < 3 || engine.joined()) << param->spec.name;
   }
-  group.barrier("end of a run");
+  world.world_group().barrier("end of a run");
 }
 
 }  // namespace trireme::testing

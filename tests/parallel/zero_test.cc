@@ -156,6 +156,43 @@ TEST(Zero, JoinedValuesGiveTheSameBits) {
   }
 }
 
+// Every stage over ranks that share each layer too: heads cut evenly, the rest unevenly.
+TEST(Zero, TensorParallelRanksEqualOneProcess) {
+  const MakeModel gpt2 = [] {
+    models::Gpt2Config c = SmallGpt2::config();
+    c.n_embd = 48;
+    c.n_head = 12;
+    return std::make_unique<SmallGpt2>(c);
+  };
+  const MakeModel bert = [] {
+    models::BertConfig c = testing::small_bert_config();
+    c.hidden_size = 48;
+    c.num_attention_heads = 12;
+    return std::make_unique<SmallBertPreTraining>(false, c);
+  };
+  const SmallRun runs[] = {
+      {.tp = 3},
+      {.tp = 2, .sequence_parallel = true},
+      {.zero_stage = 1, .tp = 2, .micro_batches = 2},
+      {.zero_stage = 1, .join_values = true, .tp = 2},
+      {.zero_stage = 2, .tp = 2, .sequence_parallel = true, .micro_batches = 2},
+      {.zero_stage = 3, .tp = 2, .recompute = true},
+      {.zero_stage = 3, .tp = 2, .sequence_parallel = true}};
+  for (const MakeModel& make : {gpt2, bert}) {
+    const SmallResult single = train(1, make, {});
+    for (const SmallRun& run : runs) {
+      SCOPED_TRACE(cat("tp ", run.tp, " stage ", run.zero_stage, run.sequence_parallel));
+      const SmallResult many = train(run.tp == 3 ? 3 : 4, make, run);
+      ASSERT_EQ(many.losses.size(), single.losses.size());
+      EXPECT_NEAR(many.losses[0], single.losses[0], 1e-5);
+      EXPECT_NEAR(many.losses[1], single.losses[1], 1e-4);
+      EXPECT_NEAR(many.grad_norm, single.grad_norm, 1e-5 * single.grad_norm);
+      expect_close(many.gradients, single.gradients, 1e-5);
+      expect_close(many.masters, single.masters, 1e-5);
+    }
+  }
+}
+
 TEST(Zero, TrainsATiedHeadOfTwoOutputs) {
   const MakeModel make = maker<SmallBertPreTraining>();
   const SmallResult single = train(1, make, {});

@@ -82,6 +82,11 @@ std::vector<FlatLayout> lay_out(const std::vector<nn::UnitParams>& units, int sh
                           "): names must be unique in a model");
         }
       }
+      if (param->spec.frozen && param->spec.tie != nn::Tie::kNone) {
+        throw input_error(param->spec.name,
+                          " is frozen and tied over two pipeline stages: train it, or give the "
+                          "stages weights of their own");
+      }
       (param->spec.frozen                  ? frozen
        : param->spec.tie != nn::Tie::kNone ? tied
                                            : trained)

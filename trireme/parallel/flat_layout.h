@@ -46,7 +46,8 @@ std::vector<optim::FlatRange> cut_ranges(const FlatLayout& layout, const ShardRu
 
 // One layout a unit that holds Params (more when some are frozen or tied), in the units' order.
 // Params have their slices. Each of `shards` parts is a multiple of `unit` elements, itself one of
-// kAlignment. Throws run_error when two Params have the same name.
+// kAlignment. Throws run_error when two Params have the same name, input_error for one that is tied
+// and frozen.
 std::vector<FlatLayout> lay_out(const std::vector<nn::UnitParams>& units, int shards,
                                 int64_t unit = kAlignment);
 
