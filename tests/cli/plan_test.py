@@ -46,7 +46,7 @@ class Plan(ProgramTest):
             self.assertEqual({op for of_path, op in links if of_path == path},
                              {"all_reduce", "all_gather", "reduce_scatter", "all_to_all", "send"})
         # Shared memory beats TCP, or something is not what it says.
-        self.assertGreater(links["arena", "all_reduce"]["gb_per_s"], links["network", "all_reduce"]["gb_per_s"])
+        self.assertLess(links["arena", "all_reduce"]["times"]["us"][-1], links["network", "all_reduce"]["times"]["us"][-1])
         self.assertIn("GFLOP/s", self.said)
 
     def test_a_layout_is_planned_and_then_trained(self):
@@ -69,7 +69,7 @@ class Plan(ProgramTest):
         found = report["metrics"]
         times = [plan["step_s"] for plan in found["best"]]
         self.assertEqual(times, sorted(times))
-        self.assertIn("ZeRO stage 3 with stages", found["illegal"])
+        self.assertIn("more stages than layers", found["illegal"])
         self.assertIn("the layout asked for", done.stdout)
 
     def test_layouts_that_cannot_run_are_refused_as_training_refuses_them(self):

@@ -86,12 +86,13 @@ TEST_F(Plans, GradientsTravelOnceAStepOrOnceAMicroBatch) {
   const auto bytes = static_cast<double>(numel()) * 4;
   const auto slack = bytes / 50;                                   // padding of buckets, the loss
   EXPECT_NEAR(plan({.dp = 2}).traffic[data].bytes, bytes, slack);  // 2 (n - 1) / n
-  // Half goes to the other rank, and the half that is updated here comes back whole.
+  // Half goes to the other rank. Values are read where they lie: none travel.
+  EXPECT_NEAR(plan({.dp = 2, .zero = 1}).traffic[data].bytes, bytes / 2, slack);
+  EXPECT_NEAR(plan({.dp = 2, .zero = 2}).traffic[data].bytes, 4 * bytes / 2, 4 * slack);
+  // Between hosts they do: after the update, or forward and backward of each micro-batch.
+  input_.ranks_per_host = 1;
   EXPECT_NEAR(plan({.dp = 2, .zero = 1}).traffic[data].bytes, bytes / 2 + bytes / 2, slack);
-  EXPECT_NEAR(plan({.dp = 2, .zero = 2}).traffic[data].bytes, 4 * bytes / 2 + bytes / 2, slack);
-  // At stage 3 values are gathered forward and backward; the embeddings' backward reads none, but
-  // the head's does.
-  EXPECT_GT(plan({.dp = 2, .zero = 3}).traffic[data].bytes, (4 + 2 * 4) * bytes / 2 - slack);
+  EXPECT_GT(plan({.dp = 2, .zero = 3}).traffic[data].bytes, (4 + 2 * 4) * bytes / 2 - 8 * slack);
 }
 
 TEST_F(Plans, TensorParallelCutsProductsAndExchangesRows) {
@@ -132,7 +133,7 @@ class EvenPlans : public Plans {
 
 TEST_F(EvenPlans, TheBubbleIsTheSchedules) {
   const Plan gpipe = plan({.pp = 2, .schedule = "gpipe"});
-  EXPECT_NEAR(gpipe.bubble, 1.0 / (8 + 1), 0.02);  // (S - 1) / (M + S - 1)
+  EXPECT_NEAR(gpipe.bubble, 1.0 / (8 + 1), 0.05);  // (S - 1) / (M + S - 1), were stages equal
   const Plan zero = plan({.pp = 2, .schedule = "zb_h1"});
   EXPECT_LT(zero.bubble, gpipe.bubble);
   EXPECT_LT(zero.step_s, gpipe.step_s);
@@ -151,7 +152,7 @@ TEST_F(EvenPlans, FewMicroBatchesStandForMany) {
   input_.most_micro_batches = 2;
   const Plan few = plan(layout);
   EXPECT_NEAR(few.step_s, all.step_s, 0.01 * all.step_s);
-  EXPECT_NEAR(few.traffic[0].bytes, all.traffic[0].bytes, 1);
+  EXPECT_NEAR(few.traffic[0].bytes, all.traffic[0].bytes, 0.01 * all.traffic[0].bytes);
   EXPECT_EQ(few.micro_batches, all.micro_batches);
 }
 
@@ -184,7 +185,7 @@ TEST_P(HeldBytesOf, AnEngineIsWhatItsTensorsCountFor) {
   });
   models::Gpt2LmHeadModel model(small_gpt2());
   const auto list =
-      holders(model.units(), bf16 ? Dtype::kBf16 : Dtype::kFp32, {.dp = 2, .zero = zero});
+      holders(model.units(), bf16 ? Dtype::kBf16 : Dtype::kFp32, {.dp = 2, .zero = zero}, 2);
   ASSERT_EQ(list.size(), 1U);
   EXPECT_EQ(2 * list[0].held.parameters, found[0]);
   EXPECT_EQ(2 * list[0].held.gradients, found[1]);
@@ -197,7 +198,7 @@ INSTANTIATE_TEST_SUITE_P(Stages, HeldBytesOf,
 
 TEST_F(Plans, HoldersNameTheirRanks) {
   const auto list =
-      holders(of_stages_.units(), Dtype::kBf16, {.pp = 2, .dp = 2, .tp = 2, .schedule = "1f1b"});
+      holders(of_stages_.units(), Dtype::kBf16, {.pp = 2, .dp = 2, .tp = 2, .schedule = "1f1b"}, 8);
   ASSERT_EQ(list.size(), 4U);
   EXPECT_EQ(list[0].ranks, "0, 2");
   EXPECT_EQ(list[3].ranks, "5, 7");

@@ -48,7 +48,8 @@ class LayoutWords {
       : model_(setup) {
     const auto units =
         layout.pp > 1 && !model_.stage_units().empty() ? model_.stage_units() : model_.units();
-    holders_ = plan::table(plan::holders(units, compute_dtype(setup.config), layout));
+    holders_ =
+        plan::table(plan::holders(units, compute_dtype(setup.config), layout, world.local_size()));
     if (device.empty()) return;
     machine_ = plan::read_machine(device);
     lengths_ = sample_lengths(task);

@@ -49,7 +49,7 @@ class Slices {
 }  // namespace
 
 std::vector<Holder> holders(const std::vector<nn::UnitParams>& units, Dtype dtype,
-                            const parallel::Layout& layout) {
+                            const parallel::Layout& layout, int64_t ranks_per_host) {
   Slices slices(units);
   const std::vector<StageChunks> chunks = stage_chunks(units, layout);
   const comm::Mesh mesh({.pp = static_cast<int>(layout.pp),
@@ -67,7 +67,11 @@ std::vector<Holder> holders(const std::vector<nn::UnitParams>& units, Dtype dtyp
       std::sort(ranks.begin(), ranks.end());
       holder.ranks = runs(ranks);
       DryRunOptions options{.dtype = dtype};
-      options.peers[static_cast<size_t>(Axis::kData)].ranks = layout.data_ranks();
+      std::vector<int64_t> hosts;
+      for (const int rank : ranks) hosts.push_back(rank / ranks_per_host);
+      hosts.erase(std::unique(hosts.begin(), hosts.end()), hosts.end());
+      options.peers[static_cast<size_t>(Axis::kData)] = {
+          .ranks = layout.data_ranks(), .hosts = static_cast<int64_t>(hosts.size())};
       options.peers[static_cast<size_t>(Axis::kTp)].ranks = layout.tp;
       DryRun run(options);
       for (const auto& [begin, end] : chunks[static_cast<size_t>(stage)]) {

@@ -20,7 +20,7 @@ struct Holder {
 // `units`: of the whole model; with stages, tied tables are Params of their own (nn::Tie). Leaves
 // the Params' slices as they were.
 std::vector<Holder> holders(const std::vector<nn::UnitParams>& units, Dtype dtype,
-                            const parallel::Layout& layout);
+                            const parallel::Layout& layout, int64_t ranks_per_host);
 std::string table(const std::vector<Holder>& holders);
 
 // What was measured of a run.

@@ -81,7 +81,8 @@ double AttentionGrid::seconds(int64_t head_size, double length) const {
 }
 
 double Link::bytes_per_s() const {
-  return bytes.size.back() / std::max(bytes.seconds.back() - alpha_s(), 1e-9);
+  const double all_s = bytes.seconds.back(), moving_s = all_s - alpha_s();
+  return bytes.size.back() / (moving_s > 0 ? moving_s : all_s);  // else a noisy measurement
 }
 
 double Link::seconds(double n_bytes, int64_t n_ranks) const {

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "trireme/comm/group.h"
+
 namespace trireme::plan {
 namespace {
 
@@ -19,9 +21,12 @@ int64_t distinct_words(int64_t tokens, int64_t vocabulary) {
 PlayedEngine::PlayedEngine(DryRun& run, const std::vector<nn::UnitParams>& units,
                            const PlayedEngineOptions& options)
     : run_(run), options_(options), shards_(options.zero >= 1 ? run.ranks(Axis::kData) : 1) {
-  const auto layouts = parallel::lay_out(units, static_cast<int>(shards_));
   const bool grouped = run_.ranks(Axis::kData) > 1;
   const int64_t element = bytes_of(run_.dtype());
+  joined_ = sharded() && run_.peers(Axis::kData).hosts == 1;
+  const auto layouts =
+      parallel::lay_out(units, static_cast<int>(shards_),
+                        joined_ ? comm::kJoinedBytes / element : parallel::kAlignment);
   for (const parallel::FlatLayout& layout : layouts) {
     Bucket bucket;
     bucket.numel = layout.numel;
@@ -48,14 +53,15 @@ PlayedEngine::PlayedEngine(DryRun& run, const std::vector<nn::UnitParams>& units
       }
     }
     // As Bucket allocates: values, masters, gradients.
-    if (options_.zero >= 3) {
+    const bool own_alone = joined_ || options_.zero >= 3;
+    if (own_alone) {
       hold(run_.take_shared(Axis::kData, bucket.own * element));
     } else if (shards_ > 1) {
       hold(run_.take_shared(Axis::kData, bucket.numel * element));
     } else {
       hold(run_.take(bucket.numel * element));
     }
-    held_.parameters += (options_.zero >= 3 ? bucket.own : bucket.numel) * element;
+    held_.parameters += (own_alone ? bucket.own : bucket.numel) * element;
     if (run_.dtype() == Dtype::kBf16) {
       hold(run_.take(bucket.own * 4));
       held_.parameters += bucket.own * 4;
@@ -128,18 +134,18 @@ void PlayedEngine::release(size_t unit) {
 
 // One unit ahead of need, as parallel::Gatherer does.
 void PlayedEngine::before_forward(size_t unit) {
-  if (options_.zero < 3) return;
+  if (!gathers()) return;
   if (unit == 0) acquire(0);
   if (unit + 1 < buckets_of_unit_.size()) acquire(unit + 1);
 }
 
 void PlayedEngine::after_forward(size_t unit) {
-  if (options_.zero < 3 || unit + 1 == buckets_of_unit_.size()) return;  // backward begins with it
+  if (!gathers() || unit + 1 == buckets_of_unit_.size()) return;  // backward begins with it
   release(unit);
 }
 
 void PlayedEngine::before_backward(size_t unit) {
-  if (options_.zero >= 3 && unit > 0 && backward_reads_[unit - 1]) acquire(unit - 1);
+  if (gathers() && unit > 0 && backward_reads_[unit - 1]) acquire(unit - 1);
   const bool fresh = micro_batch_ == 0 || grads_come_and_go();
   if (fresh && cleared_[unit] > 0) run_.zero(cleared_[unit]);
   if (!grads_come_and_go()) return;
@@ -152,7 +158,7 @@ void PlayedEngine::before_backward(size_t unit) {
 }
 
 void PlayedEngine::after_backward(size_t unit) {
-  if (options_.zero >= 3 && backward_reads_[unit]) release(unit);
+  if (gathers() && backward_reads_[unit]) release(unit);
   for (const size_t b : buckets_of_unit_[unit]) {
     Bucket& bucket = buckets_[b];
     if (--bucket.open_units > 0) continue;
@@ -213,7 +219,8 @@ void PlayedEngine::update() {
   run_.grad_norm(own);
   if (sharded()) run_.communicate(Axis::kData, LinkOp::kAllReduce, 8, /*in_arena=*/false);
   run_.optimizer(own);
-  if (!sharded() || options_.zero >= 3) return;
+  if (joined_) run_.communicate(Axis::kData, LinkOp::kAllReduce, 8, /*in_arena=*/false);
+  if (!sharded() || joined_ || options_.zero >= 3) return;
   for (const Bucket& bucket : buckets_) {
     run_.communicate(Axis::kData, LinkOp::kAllGather, run_.matrix(1, bucket.numel),
                      /*in_arena=*/true);

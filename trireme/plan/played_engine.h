@@ -65,6 +65,7 @@ class PlayedEngine {
   };
 
   bool sharded() const { return options_.zero >= 1 && shards_ > 1; }
+  bool gathers() const { return options_.zero >= 3 && !joined_; }
   bool grads_come_and_go() const { return options_.zero >= 2; }
   void hold(Block block) { blocks_.push_back(std::move(block)); }
   void acquire(size_t unit);
@@ -75,6 +76,7 @@ class PlayedEngine {
   DryRun& run_;
   PlayedEngineOptions options_;
   int64_t shards_;
+  bool joined_ = false;  // values lie in their owners' memory alone
   std::vector<Bucket> buckets_;
   std::vector<std::vector<size_t>> buckets_of_unit_;
   std::vector<bool> backward_reads_;  // by unit: its values

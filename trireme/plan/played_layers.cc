@@ -195,7 +195,7 @@ Block Layers::exchange(int64_t rows, int64_t columns) {
   return matrix(rows, columns);
 }
 
-Layers::Attention Layers::attention(Block qkv) {
+Layers::Attention Layers::attention(const Block& qkv) {
   run_.nodes(1);
   const int64_t heads = local(sizes_.heads), D = sizes_.head_size(), T = all_rows_,
                 cp = run_.ranks(Axis::kCp);

@@ -49,7 +49,7 @@ class Layers {
     Block out, lse;
     Block kept;  // what backward reads of q, k and v
   };
-  Attention attention(Block qkv);
+  Attention attention(const Block& qkv);
   // The gradient of qkv.
   Block attention_backward(Block dy, Block kept, Block out, Block lse);
 

@@ -107,7 +107,8 @@ void PlayedModel::bert_embeddings_backward(DryRun& run, Block dy, const PlayedBa
 }
 
 // Blocks go where the layer's variables are written anew, or at its end.
-Block PlayedModel::bert_layer(DryRun& run, Block x, const PlayedBatch& batch, Saved* saved) const {
+Block PlayedModel::bert_layer(DryRun& run, const Block& x, const PlayedBatch& batch,
+                              Saved* saved) const {
   Layers nn(run, sizes_, batch, options_.sequence_parallel);
   const int64_t H = sizes_.hidden, I = sizes_.inner;
   constexpr MatrixKind kKind = MatrixKind::kLinear;
@@ -196,7 +197,8 @@ void PlayedModel::gpt2_embeddings_backward(DryRun& run, Block dy, const PlayedBa
   }
 }
 
-Block PlayedModel::gpt2_block(DryRun& run, Block x, const PlayedBatch& batch, Saved* saved) const {
+Block PlayedModel::gpt2_block(DryRun& run, const Block& x, const PlayedBatch& batch,
+                              Saved* saved) const {
   Layers nn(run, sizes_, batch, options_.sequence_parallel);
   const int64_t H = sizes_.hidden, I = sizes_.inner;
   constexpr MatrixKind kKind = MatrixKind::kConv1D;
@@ -281,7 +283,11 @@ Block PlayedModel::gpt2_head_backward(DryRun& run, const PlayedBatch& batch, Sav
       run.product(Product::kLinear, rows, H, V);
       run.row_op(RowOp::kCrossEntropy, rows * V);
     }
-    run.product(Product::kMm, rows, V, H);
+    {
+      // In bf16 the product into rows of dx is summed in fp32 beside them.
+      const Block sums = run.dtype() == Dtype::kBf16 ? nn.floats(rows * H) : nullptr;
+      run.product(Product::kMm, rows, V, H);
+    }
     run.product(Product::kWeightGrad, rows, H, V);  // writes where the logits were: at once
   }
   if (run.ranks(Axis::kTp) > 1) {

@@ -49,13 +49,13 @@ class PlayedModel {
  private:
   Block bert_embeddings(DryRun& run, const PlayedBatch& batch, Saved* saved) const;
   void bert_embeddings_backward(DryRun& run, Block dy, const PlayedBatch& batch, Saved saved) const;
-  Block bert_layer(DryRun& run, Block x, const PlayedBatch& batch, Saved* saved) const;
+  Block bert_layer(DryRun& run, const Block& x, const PlayedBatch& batch, Saved* saved) const;
   Block bert_layer_backward(DryRun& run, Block dy, const PlayedBatch& batch, Saved saved) const;
   void bert_head(DryRun& run, const Block& x, const PlayedBatch& batch, Saved* saved) const;
   Block bert_head_backward(DryRun& run, const PlayedBatch& batch, Saved saved) const;
   Block gpt2_embeddings(DryRun& run, const PlayedBatch& batch) const;
   void gpt2_embeddings_backward(DryRun& run, Block dy, const PlayedBatch& batch) const;
-  Block gpt2_block(DryRun& run, Block x, const PlayedBatch& batch, Saved* saved) const;
+  Block gpt2_block(DryRun& run, const Block& x, const PlayedBatch& batch, Saved* saved) const;
   Block gpt2_block_backward(DryRun& run, Block dy, const PlayedBatch& batch, Saved saved) const;
   void gpt2_head(DryRun& run, const Block& x, const PlayedBatch& batch, Saved* saved) const;
   Block gpt2_head_backward(DryRun& run, const PlayedBatch& batch, Saved saved) const;
