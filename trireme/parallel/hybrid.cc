@@ -140,7 +140,7 @@ void Hybrid::make_pipeline(comm::World& world) {
     pipeline_->ends = world.make_group(ends, cat("ends/", ends.front()));
   }
   pipeline_->tied.emplace(engines_, pipeline_->ends.get());
-  pipeline_->executor.emplace(*chain_, std::move(parts), groups_.along({Axis::kPp}),
+  pipeline_->executor.emplace(*chain_, parts, groups_.along({Axis::kPp}),
                               pipeline::ExecutorOptions{options_.width, options_.compute_dtype});
 }
 

@@ -56,7 +56,7 @@ Schedule forward_schedule(const std::vector<int>& rank_of_chunk, int micro_batch
 
 }  // namespace
 
-Executor::Executor(const nn::Chain& chain, std::vector<ChunkPart> parts, comm::Group& group,
+Executor::Executor(const nn::Chain& chain, const std::vector<ChunkPart>& parts, comm::Group& group,
                    const ExecutorOptions& options)
     : chain_(chain), group_(group), options_(options) {
   for (const ChunkPart& part : parts) {

@@ -72,7 +72,7 @@ class Executor {
  public:
   // `group`: the ranks of the schedule, in its order. Chain, group and engines outlive the
   // executor.
-  Executor(const nn::Chain& chain, std::vector<ChunkPart> parts, comm::Group& group,
+  Executor(const nn::Chain& chain, const std::vector<ChunkPart>& parts, comm::Group& group,
            const ExecutorOptions& options);
 
   // Forward and backward of all micro-batches. Throws input_error for a schedule that is not valid
